@@ -23,13 +23,7 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// Every algorithm, in the order in which help texts and the hello name them.
-    pub const ALL: [Self; 5] = [
-        Self::Sha256,
-        Self::Blake3,
-        Self::Sha512,
-        Self::Sha1,
-        Self::Md5,
-    ];
+    pub const ALL: [Self; 5] = [Self::Sha256, Self::Blake3, Self::Sha512, Self::Sha1, Self::Md5];
 
     /// The name on the wire, in options and in front of a digest.
     pub fn name(self) -> &'static str {

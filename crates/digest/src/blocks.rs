@@ -15,10 +15,7 @@ pub const BLOCK_DIGEST_BYTES: usize = 32;
 
 /// The block size for a prefix of `length` bytes: a power of two that needs at most [`MAX_BLOCKS`].
 pub fn block_bytes_for(length: u64) -> u64 {
-    length
-        .div_ceil(MAX_BLOCKS)
-        .next_power_of_two()
-        .max(MIN_BLOCK_BYTES)
+    length.div_ceil(MAX_BLOCKS).next_power_of_two().max(MIN_BLOCK_BYTES)
 }
 
 /// The digests of a prefix, in order; the last block may be short.
@@ -181,33 +178,17 @@ mod tests {
         }
         let block = MIN_BLOCK_BYTES;
         let differing = digests(&clean, 4096).differing(&digests(&damaged, 4096));
-        assert_eq!(
-            differing,
-            vec![(block, 2 * block), (4 * block, 300_000 - 4 * block)]
-        );
-        assert!(
-            digests(&clean, 1)
-                .differing(&digests(&clean, 65_536))
-                .is_empty()
-        );
+        assert_eq!(differing, vec![(block, 2 * block), (4 * block, 300_000 - 4 * block)]);
+        assert!(digests(&clean, 1).differing(&digests(&clean, 65_536)).is_empty());
     }
 
     #[test]
     fn wire_parts_that_do_not_fit_are_refused() {
         let good = digests(&[1; 100_000], 1000);
         let raw = good.to_bytes();
-        assert_eq!(
-            BlockDigests::from_parts(100_000, MIN_BLOCK_BYTES, &raw),
-            Some(good)
-        );
-        assert_eq!(
-            BlockDigests::from_parts(200_000, MIN_BLOCK_BYTES, &raw),
-            None
-        );
-        assert_eq!(
-            BlockDigests::from_parts(100_000, MIN_BLOCK_BYTES, &raw[1..]),
-            None
-        );
+        assert_eq!(BlockDigests::from_parts(100_000, MIN_BLOCK_BYTES, &raw), Some(good));
+        assert_eq!(BlockDigests::from_parts(200_000, MIN_BLOCK_BYTES, &raw), None);
+        assert_eq!(BlockDigests::from_parts(100_000, MIN_BLOCK_BYTES, &raw[1..]), None);
         assert_eq!(BlockDigests::from_parts(100_000, 1, &raw), None);
         assert_eq!(BlockDigests::from_parts(100_000, 0, &raw), None);
     }

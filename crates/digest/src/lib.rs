@@ -9,8 +9,6 @@ mod hasher;
 mod value;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
-pub use blocks::{
-    BLOCK_DIGEST_BYTES, BlockDigests, BlockHasher, MAX_BLOCKS, MIN_BLOCK_BYTES, block_bytes_for,
-};
+pub use blocks::{BLOCK_DIGEST_BYTES, BlockDigests, BlockHasher, MAX_BLOCKS, MIN_BLOCK_BYTES, block_bytes_for};
 pub use hasher::Hasher;
 pub use value::{Digest, InvalidDigest};

@@ -35,26 +35,19 @@ impl Digest {
 
     /// The raw bytes.
     pub fn as_bytes(&self) -> &[u8] {
-        self.bytes
-            .get(..self.algorithm.digest_bytes())
-            .unwrap_or(&[])
+        self.bytes.get(..self.algorithm.digest_bytes()).unwrap_or(&[])
     }
 
     /// The bytes in lower-case hexadecimal, without the algorithm.
     pub fn hex(&self) -> String {
-        self.as_bytes()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        self.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.algorithm)?;
-        self.as_bytes()
-            .iter()
-            .try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.as_bytes().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

@@ -1,0 +1,478 @@
+//! Requests and replies after login.
+//!
+//! Unknown fields are ignored, so that later versions may add some. An unknown request parses as
+//! [`Op::Unknown`] and is answered by an error; anything else that does not parse ends the session.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ftp_digest::{Algorithm, BLOCK_DIGEST_BYTES, BlockDigests, Digest, MAX_BLOCKS};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::Fault;
+
+/// A request, or a part of an upload's body.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// Chosen by the client; the answer repeats it. Parts of a body repeat the id of their `put`.
+    #[serde(default)]
+    pub id: u64,
+    /// What is asked.
+    #[serde(flatten)]
+    pub op: Op,
+}
+
+/// A reply, or a part of a download's body.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    /// The id of the request that is answered; 0 for a beat or a goodbye.
+    #[serde(default)]
+    pub id: u64,
+    /// What is answered.
+    #[serde(flatten)]
+    pub re: Re,
+}
+
+/// What a client may send. Paths are in wire form ([`crate::encode_name`]), absolute or relative to
+/// the session's working directory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum Op {
+    /// Part of an upload's body: the next data frames belong at this offset.
+    At {
+        /// In bytes from the start of the file.
+        offset: u64,
+    },
+    /// A sign of life. No answer.
+    Beat,
+    /// Stops the request with the id `target`, if it is still running.
+    Cancel {
+        /// The id of the request to stop.
+        target: u64,
+    },
+    /// Changes the working directory. Answered by [`Re::Cwd`].
+    Cd {
+        /// The new working directory.
+        path: String,
+    },
+    /// Copies a file on the server. Answered by [`Re::Stored`].
+    Cp {
+        /// The file to copy.
+        from: String,
+        /// The name of the copy.
+        to: String,
+        /// Whether an existing target may be replaced.
+        #[serde(default)]
+        replace: bool,
+    },
+    /// The quota and its use. Answered by [`Re::Usage`].
+    Df,
+    /// Discards the staged upload for a path. Answered by [`Re::Ok`].
+    Discard {
+        /// The path the upload was meant for.
+        path: String,
+    },
+    /// Part of an upload's body: all bytes are sent.
+    End {
+        /// The length of the whole file.
+        length: u64,
+        /// The digest of the whole file.
+        #[serde(with = "digest_text")]
+        digest: Digest,
+    },
+    /// Part of an upload's body: the client can not go on. What was sent stays staged.
+    Fail {
+        /// Why.
+        message: String,
+    },
+    /// Downloads a file. Answered by [`Re::Begin`], data frames with [`Re::At`] between them, [`Re::End`].
+    Get {
+        /// The file.
+        path: String,
+        /// Where to begin, in bytes.
+        #[serde(default)]
+        offset: u64,
+        /// How many bytes at the most; to the end of the file if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        length: Option<u64>,
+        /// The algorithm of the digest in [`Re::End`].
+        #[serde(default, with = "algorithm_name")]
+        digest: Algorithm,
+        /// The prefix that the client holds. Only what differs from it is sent, then the rest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        have: Option<BlockList>,
+    },
+    /// Lists a directory. Answered by any number of [`Re::Page`], then [`Re::Ok`].
+    Ls {
+        /// The directory.
+        path: String,
+        /// Whether kept digests are wanted.
+        #[serde(default)]
+        digests: bool,
+    },
+    /// Makes a directory. Answered by [`Re::Ok`].
+    Mkdir {
+        /// The directory.
+        path: String,
+        /// Whether missing parents are made, and an existing directory is no error.
+        #[serde(default)]
+        parents: bool,
+    },
+    /// Moves or renames. Answered by [`Re::Ok`].
+    Mv {
+        /// The present name.
+        from: String,
+        /// The new name.
+        to: String,
+        /// Whether an existing file at the new name may be replaced.
+        #[serde(default)]
+        replace: bool,
+    },
+    /// Asks whether the server is there. Answered by [`Re::Ok`].
+    Ping,
+    /// Uploads a file. With `ask` the client waits for [`Re::Go`]; without, the body follows at once
+    /// and the file is stored anew. Answered by [`Re::Stored`].
+    Put {
+        /// The target.
+        path: String,
+        /// The length of the file; absent when it is not known, as on standard input.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        size: Option<u64>,
+        /// The modification time to keep.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mtime: Option<Timestamp>,
+        /// The algorithm of the digest in [`Op::End`].
+        #[serde(default, with = "algorithm_name")]
+        digest: Algorithm,
+        /// Whether an existing file may be replaced.
+        #[serde(default)]
+        replace: bool,
+        /// Whether missing parent directories are made.
+        #[serde(default)]
+        parents: bool,
+        /// Whether the client waits for the server's word before it sends the body.
+        #[serde(default)]
+        ask: bool,
+        /// What to do with bytes that the server already holds.
+        #[serde(default)]
+        resume: ResumeMode,
+    },
+    /// The working directory. Answered by [`Re::Cwd`].
+    Pwd,
+    /// Ends the session. Answered by [`Re::Ok`]; then the server closes.
+    Quit,
+    /// Removes a file. Answered by [`Re::Ok`].
+    Rm {
+        /// The file.
+        path: String,
+    },
+    /// Removes a directory. Answered by [`Re::Ok`].
+    Rmdir {
+        /// The directory.
+        path: String,
+        /// Whether everything in it is removed too.
+        #[serde(default)]
+        recursive: bool,
+    },
+    /// What stands at a path. Answered by [`Re::Entry`].
+    Stat {
+        /// The path.
+        path: String,
+        /// Whether the kept digest is wanted.
+        #[serde(default)]
+        digest: bool,
+    },
+    /// The digest of a file. Answered by [`Re::Digest`].
+    Sum {
+        /// The file.
+        path: String,
+        /// The algorithm.
+        #[serde(default, with = "algorithm_name")]
+        digest: Algorithm,
+        /// Whether the file is read even if a digest is kept with it.
+        #[serde(default)]
+        fresh: bool,
+    },
+    /// The staged uploads. Answered by [`Re::Uploads`].
+    Uploads,
+    /// A request of a later version.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What a server may send.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "re", rename_all = "snake_case")]
+pub enum Re {
+    /// Part of a download's body: the next data frames belong at this offset.
+    At {
+        /// In bytes from the start of the file.
+        offset: u64,
+    },
+    /// A sign of life.
+    Beat,
+    /// The download begins.
+    Begin {
+        /// The length of the whole file in bytes.
+        size: u64,
+        /// When it was last modified.
+        mtime: Timestamp,
+        /// The digest kept since its upload, if one is and it is still true.
+        #[serde(default, with = "digest_text_opt", skip_serializing_if = "Option::is_none")]
+        digest: Option<Digest>,
+        /// How many bytes of the body will follow.
+        body: u64,
+    },
+    /// The server ends the session for the reason given.
+    Bye(Fault),
+    /// The working directory.
+    Cwd {
+        /// Absolute, in wire form.
+        path: String,
+    },
+    /// A digest.
+    Digest {
+        /// The digest of the whole file.
+        #[serde(with = "digest_text")]
+        digest: Digest,
+        /// The length it was taken over, in bytes.
+        size: u64,
+        /// Whether it was kept from the upload rather than computed now.
+        kept: bool,
+    },
+    /// All bytes of the download are sent.
+    End {
+        /// The length of the whole file, or of the range asked for.
+        length: u64,
+        /// The digest of the same bytes.
+        #[serde(with = "digest_text")]
+        digest: Digest,
+    },
+    /// What stands at a path.
+    Entry(Entry),
+    /// The request failed. In the middle of a download it ends the body.
+    Error(Fault),
+    /// The upload may go on.
+    Go {
+        /// The prefix that the server holds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        have: Option<BlockList>,
+    },
+    /// Done.
+    Ok,
+    /// Some entries of a directory, in no particular order.
+    Page(Page),
+    /// The file is stored: checked, durable and visible.
+    Stored(Stored),
+    /// The staged uploads.
+    Uploads {
+        /// One element an upload.
+        uploads: Vec<Staged>,
+    },
+    /// The quota and its use.
+    Usage(UsageReport),
+    /// A reply of a later version.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What to do with bytes that the server already holds for a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResumeMode {
+    /// Go on from them whatever they look like.
+    Always,
+    /// Go on from them if they were announced with the same size and time.
+    #[default]
+    Auto,
+    /// Discard them.
+    Never,
+}
+
+/// A point in time as POSIX has it. Travels as `[seconds, nanoseconds]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "(i64, u32)", into = "(i64, u32)")]
+pub struct Timestamp {
+    /// Seconds since 1970-01-01T00:00:00Z, negative before.
+    pub seconds: i64,
+    /// Nanoseconds within the second, always counted forward.
+    pub nanos: u32,
+}
+
+impl From<(i64, u32)> for Timestamp {
+    fn from((seconds, nanos): (i64, u32)) -> Self {
+        Self {
+            seconds,
+            nanos: nanos.min(999_999_999),
+        }
+    }
+}
+
+impl From<Timestamp> for (i64, u32) {
+    fn from(time: Timestamp) -> Self {
+        (time.seconds, time.nanos)
+    }
+}
+
+/// What kind of thing stands at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// A symbolic link.
+    Link,
+    /// A FIFO, socket or device, or something a later version knows.
+    #[serde(other)]
+    Other,
+}
+
+/// One line of a listing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The last component, in wire form; `/` for the home itself.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// The length in bytes; 0 for anything but files.
+    pub size: u64,
+    /// When it was last modified.
+    pub mtime: Timestamp,
+    /// The digest kept since its upload, if asked for, kept and still true.
+    #[serde(default, with = "digest_text_opt", skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+}
+
+/// Some entries of a directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// In no particular order.
+    pub entries: Vec<Entry>,
+}
+
+/// What an upload or a copy became.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// The length in bytes.
+    pub size: u64,
+    /// The modification time kept with it.
+    pub mtime: Timestamp,
+    /// Proven over what lies on disk.
+    #[serde(with = "digest_text")]
+    pub digest: Digest,
+    /// Whether an older file was replaced.
+    pub replaced: bool,
+}
+
+/// A staged upload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Staged {
+    /// The path it was meant for, absolute, in wire form.
+    pub path: String,
+    /// The announced length, if one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// How many bytes have arrived.
+    pub staged: u64,
+    /// When bytes arrived last.
+    pub touched: Timestamp,
+}
+
+/// The quota of a user and its use, in bytes and in entries (files, directories, links).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageReport {
+    /// The quota of bytes; absent when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// The sizes of all files together.
+    pub used: u64,
+    /// The bytes of staged uploads.
+    pub pending: u64,
+    /// Announced by running uploads and copies and not yet arrived.
+    pub reserved: u64,
+    /// What may still be stored: what the quota leaves, or the disk if that is less.
+    pub free: u64,
+    /// The quota of entries; absent when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entries_limit: Option<u64>,
+    /// How many entries there are.
+    pub entries: u64,
+    /// How many uploads are staged.
+    pub uploads: u64,
+}
+
+/// Block digests in wire form: BLAKE3, 32 bytes a block, concatenated, base64.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockList {
+    /// The length of the prefix in bytes.
+    pub length: u64,
+    /// The size of every block but the last: a power of two, at least 64 KiB.
+    pub block: u64,
+    /// The digests.
+    pub blake3: String,
+}
+
+impl From<&BlockDigests> for BlockList {
+    fn from(blocks: &BlockDigests) -> Self {
+        Self {
+            length: blocks.length(),
+            block: blocks.block_bytes(),
+            blake3: STANDARD.encode(blocks.to_bytes()),
+        }
+    }
+}
+
+impl BlockList {
+    /// The digests, if they fit their length and block size.
+    pub fn parse(&self) -> Option<BlockDigests> {
+        let most = usize::try_from(MAX_BLOCKS).ok()? * BLOCK_DIGEST_BYTES;
+        // Judged before decoding: four characters carry three bytes.
+        if self.blake3.len() > most.div_ceil(3) * 4 {
+            return None;
+        }
+        let raw = STANDARD.decode(&self.blake3).ok()?;
+        BlockDigests::from_parts(self.length, self.block, &raw)
+    }
+}
+
+mod digest_text {
+    use super::{Deserialize, Deserializer, Digest, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(digest: &Digest, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(digest)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Digest, D::Error> {
+        String::deserialize(input)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+mod digest_text_opt {
+    use super::{Deserialize, Deserializer, Digest, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(digest: &Option<Digest>, out: S) -> Result<S::Ok, S::Error> {
+        match digest {
+            Some(digest) => out.collect_str(digest),
+            None => out.serialize_none(),
+        }
+    }
+
+    /// A digest by an algorithm not known here counts as none.
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Digest>, D::Error> {
+        Ok(Option::<String>::deserialize(input)?.and_then(|text| text.parse().ok()))
+    }
+}
+
+mod algorithm_name {
+    use super::{Algorithm, Deserialize, Deserializer, Serializer};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's `with` passes a reference")]
+    pub(super) fn serialize<S: Serializer>(algorithm: &Algorithm, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(algorithm.name())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Algorithm, D::Error> {
+        String::deserialize(input)?.parse().map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,227 @@
+//! The exchange as a whole: the published vector, and everything that must be refused.
+
+use super::*;
+use crate::Secret;
+
+const CHANNEL: Binding = Binding::TlsExporter([7; 32]);
+
+fn password(text: &str) -> Credential {
+    Credential::Password(Secret::new(text.to_owned()))
+}
+
+fn verifier(text: &str) -> Verifier {
+    Verifier::with_salt(&Secret::new(text.to_owned()), b"0123456789abcdef", MIN_ITERATIONS).unwrap()
+}
+
+/// Runs a login in which each side may see another channel.
+fn login(
+    credential: &Credential,
+    verifier: &Verifier,
+    genuine: bool,
+    client_sees: Binding,
+    server_sees: Binding,
+) -> Result<DerivedKeys, ScramError> {
+    let (mut client, first) = ClientExchange::start("alice", client_sees)?;
+    let first = ClientFirst::parse(&first, &server_sees)?;
+    assert_eq!(first.user(), "alice");
+    let (server, challenge) = ServerExchange::start(&first, verifier, genuine, &server_sees)?;
+    let proof = client.respond(&challenge, credential)?;
+    client.finish(&server.finish(&proof)?)
+}
+
+/// The example of RFC 7677 section 3, message by message.
+#[test]
+fn rfc_7677_vector_holds() {
+    let (mut client, first) =
+        ClientExchange::start_with_nonce("user", Binding::None, "rOprNGfwEbeRWgbNEkqO".to_owned()).unwrap();
+    assert_eq!(first, "n,,n=user,r=rOprNGfwEbeRWgbNEkqO");
+
+    let salt = syntax::decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
+    let verifier = Verifier::with_salt(&Secret::new("pencil".to_owned()), &salt, 4096).unwrap();
+    let first = ClientFirst::parse(&first, &Binding::None).unwrap();
+    let (server, challenge) = ServerExchange::start_with_nonce(
+        &first,
+        &verifier,
+        true,
+        &Binding::None,
+        "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0",
+    );
+    assert_eq!(
+        challenge,
+        "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
+    );
+    let proof = client.respond(&challenge, &password("pencil")).unwrap();
+    assert_eq!(
+        proof,
+        "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
+         p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
+    );
+    let answer = server.finish(&proof).unwrap();
+    assert_eq!(answer, "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
+    client.finish(&answer).unwrap();
+}
+
+#[test]
+fn derived_keys_log_in_instead_of_the_password() {
+    let verifier = verifier("pencil");
+    let keys = login(&password("pencil"), &verifier, true, CHANNEL, CHANNEL).unwrap();
+    assert_eq!(Verifier::from_keys(&keys), verifier);
+    login(&Credential::Keys(keys), &verifier, true, CHANNEL, CHANNEL).unwrap();
+}
+
+#[test]
+fn wrong_password_and_unknown_user_fail_alike() {
+    let wrong = login(&password("pen"), &verifier("pencil"), true, CHANNEL, CHANNEL);
+    let unknown = login(&password("pencil"), &verifier("pencil"), false, CHANNEL, CHANNEL);
+    assert_eq!(wrong, Err(ScramError::Proof));
+    assert_eq!(unknown, Err(ScramError::Proof));
+}
+
+#[test]
+fn an_unknown_user_keeps_the_same_salt() {
+    let secret = [3; KEY_BYTES];
+    assert_eq!(
+        Verifier::for_unknown(&secret, "eve"),
+        Verifier::for_unknown(&secret, "eve")
+    );
+    assert_ne!(
+        Verifier::for_unknown(&secret, "eve").salt,
+        Verifier::for_unknown(&secret, "bob").salt
+    );
+    assert_eq!(Verifier::for_unknown(&secret, "eve").salt.len(), SALT_BYTES);
+}
+
+#[test]
+fn somebody_in_the_middle_is_refused() {
+    let other = Binding::TlsExporter([8; 32]);
+    let result = login(&password("pencil"), &verifier("pencil"), true, CHANNEL, other);
+    assert_eq!(result, Err(ScramError::Binding));
+}
+
+#[test]
+fn a_stripped_binding_is_refused_under_tls() {
+    for first in ["n,,n=alice,r=abc", "y,,n=alice,r=abc", "p=tls-unique,,n=alice,r=abc"] {
+        assert_eq!(
+            ClientFirst::parse(first, &CHANNEL).unwrap_err(),
+            ScramError::Binding,
+            "{first}"
+        );
+    }
+}
+
+#[test]
+fn a_bound_login_is_refused_in_plaintext() {
+    let first = "p=tls-exporter,,n=alice,r=abc";
+    assert_eq!(
+        ClientFirst::parse(first, &Binding::None).unwrap_err(),
+        ScramError::Binding
+    );
+}
+
+#[test]
+fn a_server_without_the_verifier_is_refused() {
+    let (mut client, first) = ClientExchange::start("alice", CHANNEL).unwrap();
+    let first = ClientFirst::parse(&first, &CHANNEL).unwrap();
+    let (_, challenge) = ServerExchange::start(&first, &verifier("guess"), true, &CHANNEL).unwrap();
+    client.respond(&challenge, &password("pencil")).unwrap();
+    let forged = format!("v={}", syntax::encode(&[0; KEY_BYTES]));
+    assert_eq!(client.finish(&forged), Err(ScramError::ServerSignature));
+}
+
+#[test]
+fn a_server_that_skips_the_challenge_is_refused() {
+    let (client, _) = ClientExchange::start("alice", CHANNEL).unwrap();
+    let forged = format!("v={}", syntax::encode(&[0; KEY_BYTES]));
+    assert_eq!(client.finish(&forged), Err(ScramError::ServerSignature));
+}
+
+#[test]
+fn a_replayed_login_is_refused() {
+    let verifier = verifier("pencil");
+    let (mut client, first) = ClientExchange::start("alice", CHANNEL).unwrap();
+    let first = ClientFirst::parse(&first, &CHANNEL).unwrap();
+    let (server, challenge) = ServerExchange::start(&first, &verifier, true, &CHANNEL).unwrap();
+    let proof = client.respond(&challenge, &password("pencil")).unwrap();
+    server.finish(&proof).unwrap();
+    // The same first message and the same proof against a new login: the server's nonce is another.
+    let (server, _) = ServerExchange::start(&first, &verifier, true, &CHANNEL).unwrap();
+    assert_eq!(server.finish(&proof), Err(ScramError::Nonce));
+}
+
+#[test]
+fn a_challenge_of_another_login_is_refused() {
+    let (mut client, _) = ClientExchange::start("alice", CHANNEL).unwrap();
+    let challenge = "r=foreign,s=MDEyMzQ1Njc4OWFiY2RlZg==,i=4096";
+    assert_eq!(client.respond(challenge, &password("pencil")), Err(ScramError::Nonce));
+}
+
+#[test]
+fn cheap_and_endless_iteration_counts_are_refused() {
+    for iterations in [0, MIN_ITERATIONS - 1, MAX_ITERATIONS + 1] {
+        let (mut client, first) = ClientExchange::start("alice", CHANNEL).unwrap();
+        let nonce = first.rsplit_once("r=").unwrap().1;
+        let challenge = format!("r={nonce}server,s=MDEyMzQ1Njc4OWFiY2RlZg==,i={iterations}");
+        assert_eq!(
+            client.respond(&challenge, &password("p")),
+            Err(ScramError::Iterations(iterations))
+        );
+    }
+}
+
+#[test]
+fn keys_of_an_older_password_are_told_from_wrong_ones() {
+    let keys = DerivedKeys::derive(&Secret::new("old".to_owned()), b"another salt", MIN_ITERATIONS).unwrap();
+    let result = login(&Credential::Keys(keys), &verifier("pencil"), true, CHANNEL, CHANNEL);
+    assert_eq!(result, Err(ScramError::StaleKey));
+}
+
+#[test]
+fn names_with_commas_and_equals_signs_survive() {
+    let (_, first) = ClientExchange::start("a,b=c", Binding::None).unwrap();
+    assert_eq!(ClientFirst::parse(&first, &Binding::None).unwrap().user(), "a,b=c");
+    assert!(ClientFirst::parse("n,,n=a=2x,r=abc", &Binding::None).is_err());
+}
+
+#[test]
+fn malformed_messages_are_refused() {
+    for first in [
+        "",
+        "n",
+        "n,,",
+        "n,,n=,r=abc",
+        "n,,n=a",
+        "n,,n=a,r=",
+        "n,a=bob,n=a,r=abc",
+        "n,,m=x,n=a,r=abc",
+        "x,,n=a,r=b",
+    ] {
+        assert_eq!(
+            ClientFirst::parse(first, &Binding::None).unwrap_err(),
+            ScramError::Syntax,
+            "{first:?}"
+        );
+    }
+    let first = ClientFirst::parse("n,,n=a,r=abc", &Binding::None).unwrap();
+    for message in ["", "c=biws", "c=biws,r=abc", "c=biws,r=abc,p=", "c=!,r=abc,p=AAAA"] {
+        let (server, _) = ServerExchange::start(&first, &verifier("x"), true, &Binding::None).unwrap();
+        assert_eq!(server.finish(message), Err(ScramError::Syntax), "{message:?}");
+    }
+}
+
+#[test]
+fn verifiers_round_trip_as_text_and_show_nothing_in_debug() {
+    let verifier = verifier("pencil");
+    let text = verifier.to_string();
+    assert_eq!(text.parse(), Ok(verifier.clone()));
+    assert_eq!(format!("{verifier:?}"), "Verifier(***)");
+    assert!(text.replace("4096", "12").parse::<Verifier>().is_err());
+    for broken in [
+        "",
+        "SCRAM-SHA-256$",
+        "md5abc",
+        &text[..text.len() - 4],
+        &format!("{text}$x"),
+    ] {
+        assert_eq!(broken.parse::<Verifier>(), Err(InvalidVerifier::Form), "{broken}");
+    }
+}
