@@ -1,1 +1,22 @@
-//! client
+//! Everything that `ftp-cli` does, as a library: sessions with an `ftpd`, and transfers that are
+//! verified, resumed and retried.
+//!
+//! Start with [`Client`]. What happens on the way is told to an [`Observer`]; this library never
+//! prints and never asks.
+
+mod client;
+mod error;
+mod observer;
+mod options;
+mod path;
+mod target;
+
+pub use client::{Client, Listing};
+pub use error::{Error, ErrorKind};
+pub use ftp_digest::{Algorithm, Digest};
+pub use ftp_proto::scram::{Credential, DerivedKeys};
+pub use ftp_proto::{Code, Entry, Fault, Kind, Secret, Staged, Stored, Timestamp, UsageReport};
+pub use observer::{Conflict, Decision, Event, Observer, TransferId};
+pub use options::{ConnectOptions, GetItem, Outcome, PutItem, Resume, RetryPolicy, TransferOptions, Transferred};
+pub use path::RemotePath;
+pub use target::{Address, DEFAULT_PORT, InvalidTarget, Target};

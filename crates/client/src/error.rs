@@ -1,0 +1,175 @@
+//! What can go wrong, by who can mend it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ftp_digest::Digest;
+use ftp_proto::scram::ScramError;
+use ftp_proto::{Code, Fault, ProtocolError};
+
+/// A failed operation. Its message names the reason and the figures, never the file: whoever shows
+/// it knows which file was meant.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The server refused the request.
+    #[error("{0}")]
+    Refused(Fault),
+    /// The login failed.
+    #[error("{0}")]
+    Login(String),
+    /// No connection could be made.
+    #[error("no connection to {address}")]
+    Connect {
+        /// The address tried.
+        address: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The connection broke.
+    #[error("the connection to the server was lost")]
+    Lost(#[source] ProtocolError),
+    /// The server ended the connection.
+    #[error("the server closed the connection")]
+    Closed,
+    /// The server said goodbye.
+    #[error("the server ended the session: {0}")]
+    Bye(Fault),
+    /// The server was silent for too long.
+    #[error("the server was silent for {} s", .0.as_secs())]
+    TimedOut(Duration),
+    /// The server broke the protocol.
+    #[error("the server sent something that makes no sense here: {0}")]
+    Misbehaved(String),
+    /// What arrived is not what was sent.
+    #[error("the digest differs: {expected} was promised, {found} arrived; nothing was published")]
+    DigestMismatch {
+        /// What the other side promised.
+        expected: Digest,
+        /// What the received bytes have.
+        found: Digest,
+    },
+    /// The local source changed while it was read.
+    #[error("the local file changed while it was read; nothing was published, try again when it is at rest")]
+    SourceChanged,
+    /// The local target exists.
+    #[error("{} exists already; use --force to replace it", .0.display())]
+    LocalExists(PathBuf),
+    /// Something on this side failed.
+    #[error("{what} {}", .path.display())]
+    Local {
+        /// What was tried, such as `cannot open`.
+        what: &'static str,
+        /// The local file.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// The local path is neither a file nor a directory.
+    #[error("{} is neither a file nor a directory", .0.display())]
+    NotAFile(PathBuf),
+    /// The name the server gave can not be used here.
+    #[error("the server sent the name {0:?}, which is not a plain file name; it was not used")]
+    UnsafeName(String),
+    /// The user decided against it.
+    #[error("skipped: the target exists")]
+    Skipped,
+}
+
+/// What a failure means for the next step; the command line maps it to an exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The connection is gone or silent; trying again can help and resumes.
+    Connection,
+    /// A digest or a length differs.
+    Mismatch,
+    /// There is no such file.
+    NotFound,
+    /// Not permitted, outside the home, or the target exists.
+    NotPermitted,
+    /// User or password was refused.
+    Login,
+    /// Quota or disk space.
+    Space,
+    /// Anything else.
+    Other,
+}
+
+impl Error {
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Connect { .. } | Self::Lost(_) | Self::Closed | Self::TimedOut(_) => ErrorKind::Connection,
+            Self::Bye(fault) | Self::Refused(fault) => fault_kind(fault.code),
+            Self::Login(_) => ErrorKind::Login,
+            Self::DigestMismatch { .. } => ErrorKind::Mismatch,
+            Self::LocalExists(_) | Self::Skipped | Self::UnsafeName(_) => ErrorKind::NotPermitted,
+            Self::Local { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => ErrorKind::NotFound,
+                io::ErrorKind::PermissionDenied | io::ErrorKind::AlreadyExists => ErrorKind::NotPermitted,
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Space,
+                _ => ErrorKind::Other,
+            },
+            Self::Misbehaved(_) | Self::SourceChanged | Self::NotAFile(_) => ErrorKind::Other,
+        }
+    }
+
+    /// Whether connecting anew and going on can help.
+    pub fn may_retry(&self) -> bool {
+        match self {
+            Self::Refused(fault) | Self::Bye(fault) => fault.retry,
+            Self::DigestMismatch { .. } => true,
+            other => other.kind() == ErrorKind::Connection,
+        }
+    }
+
+    /// How long the server asks to wait before the next try.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused(fault) | Self::Bye(fault) => fault.retry_after_ms.map(Duration::from_millis),
+            _ => None,
+        }
+    }
+
+    /// The server's code, if the server refused.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Refused(fault) | Self::Bye(fault) => Some(fault.code),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn local(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Local { what, path, source }
+    }
+}
+
+impl From<ProtocolError> for Error {
+    fn from(error: ProtocolError) -> Self {
+        match error {
+            ProtocolError::Truncated | ProtocolError::Io(_) => Self::Lost(error),
+            other => Self::Misbehaved(other.to_string()),
+        }
+    }
+}
+
+impl From<ScramError> for Error {
+    fn from(error: ScramError) -> Self {
+        Self::Login(error.to_string())
+    }
+}
+
+fn fault_kind(code: Code) -> ErrorKind {
+    match code {
+        Code::TimedOut | Code::ShuttingDown | Code::TooManySessions => ErrorKind::Connection,
+        Code::DigestMismatch | Code::LengthMismatch => ErrorKind::Mismatch,
+        Code::NotFound => ErrorKind::NotFound,
+        Code::NotPermitted | Code::OutsideHome | Code::Exists | Code::NotEmpty => ErrorKind::NotPermitted,
+        Code::LoginFailed | Code::TryLater => ErrorKind::Login,
+        Code::QuotaBytes | Code::QuotaEntries | Code::NoSpace => ErrorKind::Space,
+        _ => ErrorKind::Other,
+    }
+}
