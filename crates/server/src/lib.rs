@@ -1,1 +1,12 @@
-//! server
+//! `ftpd`: users, homes and limits around `ftp_store`, served over the network.
+
+// Administration: configuration, users, logs and the command line.
+mod audit;
+mod config;
+mod escape;
+mod table;
+
+pub use config::{
+    Config, ConfigFault, ConfigFaults, Durability, Level, Limits, LogConfig, Rights, ServerConfig, TlsConfig,
+    UserConfig,
+};
