@@ -1,0 +1,255 @@
+//! Group commit: uploads that finish at the same time share the cost of becoming durable.
+//!
+//! Whoever finds nobody at work becomes the leader and serves batches until the queue is empty;
+//! whatever arrives while a batch is on its way to the disk forms the next one. No timer is involved,
+//! so a lone upload waits for nobody.
+//!
+//! A batch goes through the four steps together: data durable, rename, names durable, answer. From
+//! [`SHARED_SYNC`] files on, one `syncfs` takes the place of one `fsync` a file. Measured with 4 KiB
+//! files on ext4 (virtual disk, two cores, Linux 6.18), data and names together: 8 files 1.9 ms by
+//! `fsync`, 0.5 ms by `syncfs`; 64 files 12 ms (7 ms from four threads) against 1.5 ms; 256 files
+//! 52 ms (14 ms from 16 threads) against 3.4 ms. `syncfs` also writes what others have dirty, so files
+//! above [`SMALL_BYTES`] sync their data on a thread of their own before they queue, and do not make
+//! the small ones wait. It reports failed writes from Linux 5.8 on, which is the oldest kernel for
+//! this server; when it fails, each file is synced alone, so that one bad file fails alone.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use cap_std::fs::Dir;
+use ftp_digest::Digest;
+use tokio::sync::oneshot;
+
+use crate::disk::{self, FileId, Meta};
+use crate::error::{Error, Result};
+use crate::path::FilePath;
+use crate::staged::StagedFile;
+use crate::store::Durability;
+use crate::time::Timestamp;
+
+/// Files up to this size leave the sync of their data to the batch.
+const SMALL_BYTES: u64 = 1024 * 1024;
+/// From so many syncs in one step on, one `syncfs` replaces them.
+const SHARED_SYNC: usize = 4;
+/// The largest batch: bounds how long the first of them waits for its answer.
+const MAX_BATCH: usize = 256;
+
+/// What was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Under which path.
+    pub path: FilePath,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its modification time, as the file system keeps it.
+    pub modified: Timestamp,
+    /// The digest of its bytes.
+    pub digest: Digest,
+    /// Whether it took the place of another file.
+    pub replaced: bool,
+}
+
+/// A staged file whose bytes are proven and that only needs its name.
+pub(crate) struct Publication {
+    pub(crate) staged: StagedFile,
+    pub(crate) meta: Meta,
+    pub(crate) digest: Digest,
+    pub(crate) replace: bool,
+    pub(crate) answer: oneshot::Sender<Result<Stored>>,
+}
+
+/// The queue of publications of a store.
+#[derive(Default)]
+pub(crate) struct Committer {
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: Vec<Publication>,
+    led: bool,
+}
+
+impl Committer {
+    /// Publishes, durably if asked, and answers. Blocks the calling thread for its own large file
+    /// and, if it becomes the leader, for the batches of others.
+    pub(crate) fn publish(&self, publication: Publication, durability: Durability) {
+        if durability == Durability::None {
+            let (publication, result) = publication.rename();
+            publication.answer(result);
+            return;
+        }
+        if publication.meta.size > SMALL_BYTES
+            && let Err(error) = publication.sync()
+        {
+            let _ = publication.answer.send(Err(error));
+            return;
+        }
+        if let Some(mut leader) = self.enqueue(publication) {
+            while let Some(batch) = leader.next_batch() {
+                publish_batch(batch);
+            }
+        }
+    }
+
+    /// Queues; the caller is the leader if it gets something back.
+    fn enqueue(&self, publication: Publication) -> Option<Leader<'_>> {
+        let mut queue = self.lock();
+        queue.waiting.push(publication);
+        (!std::mem::replace(&mut queue.led, true)).then_some(Leader { committer: self })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right to serve the queue, given up when it is empty, and also by a panic.
+struct Leader<'a> {
+    committer: &'a Committer,
+}
+
+impl Leader<'_> {
+    fn next_batch(&mut self) -> Option<Vec<Publication>> {
+        let mut queue = self.committer.lock();
+        let size = queue.waiting.len().min(MAX_BATCH);
+        // Under the same lock as the look into the queue: whoever comes later leads.
+        queue.led = size > 0;
+        (size > 0).then(|| queue.waiting.drain(..size).collect())
+    }
+}
+
+impl Drop for Leader<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.committer.lock().led = false;
+        }
+    }
+}
+
+impl Publication {
+    fn sync(&self) -> Result<()> {
+        disk::sync(self.staged.file()).map_err(|errno| Error::from_errno("sync", self.staged.target(), errno))
+    }
+
+    /// Gives the file its name. The directory is returned to be synced.
+    fn rename(mut self) -> (Answering, Result<Option<Dir>>) {
+        let renamed = self.staged.publish(self.replace);
+        let answering = Answering {
+            stored: Stored {
+                path: self.staged.target().clone(),
+                size: self.meta.size,
+                modified: self.meta.modified,
+                digest: self.digest,
+                replaced: renamed.as_ref().is_ok_and(|(_, replaced)| *replaced),
+            },
+            answer: self.answer,
+        };
+        // A staged file that got no name is detached here, before the answer.
+        drop(self.staged);
+        (answering, renamed.map(|(dir, _)| Some(dir)))
+    }
+}
+
+/// A publication that has its name and waits for its answer.
+struct Answering {
+    stored: Stored,
+    answer: oneshot::Sender<Result<Stored>>,
+}
+
+impl Answering {
+    fn answer<T>(self, result: Result<T>) {
+        // The asker may have gone; what was done stays done.
+        let _ = self.answer.send(result.map(|_| self.stored));
+    }
+}
+
+fn publish_batch(batch: Vec<Publication>) {
+    let mut renamed = Vec::with_capacity(batch.len());
+    for (publication, synced) in sync_data(batch) {
+        match synced {
+            Ok(()) => renamed.push(publication.rename()),
+            Err(error) => {
+                let Publication { staged, answer, .. } = publication;
+                drop(staged);
+                let _ = answer.send(Err(error));
+            }
+        }
+    }
+    let unsynced = sync_names(&renamed);
+    for (publication, result) in renamed {
+        let result = result.and_then(|dir| match dir {
+            Some(dir) if !unsynced.is_empty() => match id_of(&dir) {
+                Some(id) if !unsynced.contains(&id) => Ok(()),
+                _ => Err(not_durable(&publication.stored.path)),
+            },
+            _ => Ok(()),
+        });
+        publication.answer(result);
+    }
+}
+
+fn not_durable(path: &FilePath) -> Error {
+    Error::io(
+        "make the new name durable of",
+        path,
+        std::io::Error::other("the directory could not be synced"),
+    )
+}
+
+/// Makes the data of the small files durable; the large ones are already.
+fn sync_data(batch: Vec<Publication>) -> impl Iterator<Item = (Publication, Result<()>)> {
+    let mut small: Vec<_> = batch
+        .iter()
+        .filter(|publication| publication.meta.size <= SMALL_BYTES)
+        .map(|publication| (&publication.staged, publication.meta))
+        .collect();
+    // `syncfs` reports the writes that failed since its handle was opened: the oldest covers all.
+    small.sort_by_key(|(staged, _)| staged.opened());
+    let shared = sync_together(small.iter().map(|(staged, meta)| (staged.file(), *meta)));
+    batch.into_iter().map(move |publication| {
+        let done = shared || publication.meta.size > SMALL_BYTES;
+        let result = if done { Ok(()) } else { publication.sync() };
+        (publication, result)
+    })
+}
+
+/// Makes the new names durable. Returns the directories for which that failed.
+fn sync_names(renamed: &[(Answering, Result<Option<Dir>>)]) -> HashSet<FileId> {
+    let mut seen = HashSet::new();
+    let dirs: Vec<_> = renamed
+        .iter()
+        .filter_map(|(_, result)| result.as_ref().ok()?.as_ref())
+        .filter_map(|dir| Some((dir, disk::stat_fd(dir).ok()?)))
+        .filter(|(_, meta)| seen.insert(meta.id))
+        .collect();
+    if sync_together(dirs.iter().map(|(dir, meta)| (*dir, *meta))) {
+        return HashSet::new();
+    }
+    dirs.iter()
+        .filter_map(|(dir, meta)| {
+            let errno = disk::sync(dir).err()?;
+            tracing::error!(%errno, "directory not synced");
+            Some(meta.id)
+        })
+        .collect()
+}
+
+/// One `syncfs` a file system, by the first handle on it, if there is enough to share. Returns whether
+/// everything is durable.
+fn sync_together<F: std::os::fd::AsFd>(files: impl ExactSizeIterator<Item = (F, Meta)>) -> bool {
+    if files.len() < SHARED_SYNC {
+        return false;
+    }
+    let mut devices = HashSet::new();
+    for (file, meta) in files {
+        if devices.insert(meta.id.0) && disk::sync_file_system(file).is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+fn id_of(dir: &Dir) -> Option<FileId> {
+    disk::stat_fd(dir).ok().map(|meta| meta.id)
+}

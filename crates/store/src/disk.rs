@@ -1,0 +1,302 @@
+//! The only place with raw system calls. Everything takes an open handle and one name beneath it,
+//! never follows a link, and says nothing about meaning: `Errno` in, meaning made by the caller.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, DirBuilder, DirBuilderExt as _};
+use rustix::fs::{
+    AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags, Stat, Timespec, Timestamps, UTIME_OMIT,
+    XattrFlags,
+};
+use rustix::io::{Errno, retry_on_intr};
+
+use crate::time::Timestamp;
+
+/// What a name is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File,
+    /// A FIFO, socket or device: shown, never opened.
+    Other,
+    /// A symbolic link.
+    Symlink,
+}
+
+impl From<FileType> for Kind {
+    fn from(kind: FileType) -> Self {
+        match kind {
+            FileType::Directory => Self::Directory,
+            FileType::RegularFile => Self::File,
+            FileType::Symlink => Self::Symlink,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Which inode: device and number.
+pub(crate) type FileId = (u64, u64);
+
+/// The part of `struct stat` the store decides by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Meta {
+    pub(crate) id: FileId,
+    pub(crate) kind: Kind,
+    pub(crate) size: u64,
+    pub(crate) modified: Timestamp,
+    pub(crate) changed: Timestamp,
+}
+
+impl Meta {
+    /// What counts against the byte quota.
+    pub(crate) fn counted_bytes(&self) -> u64 {
+        if self.kind == Kind::File { self.size } else { 0 }
+    }
+}
+
+#[expect(
+    clippy::unnecessary_cast,
+    clippy::useless_conversion,
+    reason = "the field types of `stat` differ between architectures"
+)]
+impl From<Stat> for Meta {
+    fn from(stat: Stat) -> Self {
+        let time = |seconds, nanos: u64| Timestamp {
+            seconds,
+            nanos: u32::try_from(nanos).unwrap_or(0),
+        };
+        Self {
+            id: (stat.st_dev as u64, stat.st_ino as u64),
+            kind: FileType::from_raw_mode(stat.st_mode).into(),
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            modified: time(stat.st_mtime as i64, stat.st_mtime_nsec as u64),
+            changed: time(stat.st_ctime as i64, stat.st_ctime_nsec as u64),
+        }
+    }
+}
+
+/// Permissions of new files and directories before the process's umask.
+const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
+const DIR_MODE: Mode = Mode::from_raw_mode(0o777);
+/// Of homes and the reserved folder: the owner alone.
+const PRIVATE_MODE: u32 = 0o700;
+
+/// Creates the directory of a home where it is missing, with its parents, and opens it.
+pub(crate) fn open_or_create_root(path: &Path) -> std::io::Result<Dir> {
+    match Dir::open_ambient_dir(path, ambient_authority()) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), PRIVATE_MODE)
+                .create(path)?;
+            Dir::open_ambient_dir(path, ambient_authority())
+        }
+        opened => opened,
+    }
+}
+
+/// Opens the store's own directory `name`, which no link may stand in for.
+pub(crate) fn open_or_create_private(parent: &Dir, name: &str) -> Result<Dir, Errno> {
+    let mut builder = DirBuilder::new();
+    builder.mode(PRIVATE_MODE);
+    match parent.create_dir_with(name, &builder) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO));
+        }
+        _ => open_dir(parent, OsStr::new(name)),
+    }
+}
+
+/// Flags of every opened directory: readable, so that it can be listed and synced.
+pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
+/// Flags of every file opened for reading: a FIFO does not block, a terminal does not attach.
+pub(crate) const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+
+/// Opens a relative path beneath `root` without following any link; `ELOOP` where one stands.
+pub(crate) fn open_without_links(root: &Dir, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let flags = flags | OFlags::CLOEXEC;
+    let opened = retry_on_intr(|| rustix::fs::openat2(root, path, flags, Mode::empty(), resolve));
+    match opened {
+        // No `openat2` (before Linux 5.6, or forbidden by a sandbox).
+        Err(Errno::NOSYS | Errno::PERM) => open_by_steps(root, path, flags),
+        opened => opened,
+    }
+}
+
+/// The same name by name: a relative path without `..` whose steps follow no link stays beneath.
+fn open_by_steps(root: &Dir, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let mut names = path.iter().peekable();
+    let mut at = rustix::io::fcntl_dupfd_cloexec(root, 0)?;
+    while let Some(name) = names.next() {
+        let flags = if names.peek().is_some() {
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC
+        } else {
+            flags
+        };
+        at = match rustix::fs::openat(&at, name, flags | OFlags::NOFOLLOW, Mode::empty()) {
+            // `O_DIRECTORY` answers a link with "not a directory".
+            Err(Errno::NOTDIR) if stat_at(&at, name)?.kind == Kind::Symlink => {
+                return Err(Errno::LOOP);
+            }
+            opened => opened?,
+        };
+    }
+    Ok(at)
+}
+
+/// Opens the directory `name`, not through a link.
+pub(crate) fn open_dir(parent: impl AsFd, name: &OsStr) -> Result<Dir, Errno> {
+    let flags = DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+    Ok(Dir::from_std_file(File::from(fd)))
+}
+
+/// Opens the file `name` for reading, not through a link; never blocks.
+pub(crate) fn open_file(parent: impl AsFd, name: &OsStr) -> Result<File, Errno> {
+    let flags = READ | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, name, flags, Mode::empty()).map(File::from)
+}
+
+/// Opens the store's own file `name` for reading and writing, creating it where it is missing.
+pub(crate) fn open_own(parent: &Dir, name: &str) -> Result<File, Errno> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, name, flags, FILE_MODE).map(File::from)
+}
+
+pub(crate) fn stat_fd(file: impl AsFd) -> Result<Meta, Errno> {
+    rustix::fs::fstat(file).map(Meta::from)
+}
+
+/// Looks at `name` itself, never at what a link points to.
+pub(crate) fn stat_at(parent: impl AsFd, name: &OsStr) -> Result<Meta, Errno> {
+    rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).map(Meta::from)
+}
+
+/// Like [`stat_at`], with absence as a value.
+pub(crate) fn find_at(parent: impl AsFd, name: &OsStr) -> Result<Option<Meta>, Errno> {
+    match stat_at(parent, name) {
+        Err(Errno::NOENT) => Ok(None),
+        found => found.map(Some),
+    }
+}
+
+pub(crate) fn make_dir(parent: &Dir, name: &OsStr) -> Result<(), Errno> {
+    rustix::fs::mkdirat(parent, name, DIR_MODE)
+}
+
+pub(crate) fn unlink(parent: &Dir, name: impl AsRef<OsStr>) -> Result<(), Errno> {
+    rustix::fs::unlinkat(parent, name.as_ref(), AtFlags::empty())
+}
+
+pub(crate) fn remove_dir(parent: &Dir, name: &OsStr) -> Result<(), Errno> {
+    rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
+}
+
+/// A directory and a name in it.
+pub(crate) type At<'a> = (&'a Dir, &'a OsStr);
+
+/// Renames over whatever file stands at the target.
+pub(crate) fn rename_over(from: At<'_>, to: At<'_>) -> Result<(), Errno> {
+    rustix::fs::renameat(from.0, from.1, to.0, to.1)
+}
+
+/// Renames onto a free name; `EEXIST` when it is taken, also when it is taken at this moment.
+pub(crate) fn rename_new(from: At<'_>, to: At<'_>) -> Result<(), Errno> {
+    match rustix::fs::renameat_with(from.0, from.1, to.0, to.1, RenameFlags::NOREPLACE) {
+        // The file system cannot do it in one call. A link is as exclusive, but only for files.
+        Err(Errno::INVAL | Errno::NOSYS) if stat_at(from.0, from.1)?.kind != Kind::Directory => {
+            rustix::fs::linkat(from.0, from.1, to.0, to.1, AtFlags::empty())?;
+            unlink(from.0, from.1)
+        }
+        Err(Errno::NOSYS) => match find_at(to.0, to.1)? {
+            Some(_) => Err(Errno::EXIST),
+            None => rename_over(from, to),
+        },
+        renamed => renamed,
+    }
+}
+
+/// Makes data and metadata of a file, or the names in a directory, survive a power cut.
+pub(crate) fn sync(file: impl AsFd) -> Result<(), Errno> {
+    retry_on_intr(|| rustix::fs::fsync(&file))
+}
+
+/// The same for everything written to the file system so far. It reports failed writes from
+/// Linux 5.8 on.
+pub(crate) fn sync_file_system(file: impl AsFd) -> Result<(), Errno> {
+    retry_on_intr(|| rustix::fs::syncfs(&file))
+}
+
+/// Bytes an unprivileged process can still write to the file system.
+pub(crate) fn free_bytes(file: impl AsFd) -> Result<u64, Errno> {
+    let info = rustix::fs::fstatvfs(file)?;
+    Ok(info.f_bavail.saturating_mul(info.f_frsize))
+}
+
+pub(crate) fn set_modified(file: &File, modified: Timestamp) -> Result<(), Errno> {
+    rustix::fs::futimens(
+        file,
+        &Timestamps {
+            last_access: Timespec {
+                tv_sec: 0,
+                tv_nsec: UTIME_OMIT,
+            },
+            last_modification: Timespec {
+                tv_sec: modified.seconds,
+                tv_nsec: modified.nanos.into(),
+            },
+        },
+    )
+}
+
+pub(crate) fn read_attribute(file: &File, name: &str, buffer: &mut [u8]) -> Result<usize, Errno> {
+    rustix::fs::fgetxattr(file, name, buffer)
+}
+
+pub(crate) fn write_attribute(file: &File, name: &str, value: &[u8]) -> Result<(), Errno> {
+    rustix::fs::fsetxattr(file, name, value, XattrFlags::empty())
+}
+
+/// Takes the exclusive lock of a file without waiting; `EWOULDBLOCK` when another process has it.
+pub(crate) fn lock(file: &File) -> Result<(), Errno> {
+    retry_on_intr(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive))
+}
+
+pub(crate) fn truncate(file: &File, length: u64) -> Result<(), Errno> {
+    retry_on_intr(|| rustix::fs::ftruncate(file, length))
+}
+
+/// Makes `to` share all blocks of `from`, where the file system can.
+pub(crate) fn clone_file(from: &File, to: &File) -> Result<(), Errno> {
+    rustix::fs::ioctl_ficlone(to, from)
+}
+
+/// Copies up to `length` bytes inside the kernel; 0 at the end of `from`.
+pub(crate) fn copy_range(from: &File, to: &File, offset: u64, length: usize) -> Result<usize, Errno> {
+    let (mut read, mut written) = (offset, offset);
+    retry_on_intr(|| rustix::fs::copy_file_range(from, Some(&mut read), to, Some(&mut written), length))
+}
+
+/// Fills `buffer` from `offset` on; short only at the end of the file.
+pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> std::io::Result<()> {
+    file.write_all_at(bytes, offset)
+}

@@ -1,0 +1,210 @@
+//! One user's home: an open directory handle and everything that is shared by those who use it.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cap_std::fs::Dir;
+use rustix::io::Errno;
+
+use crate::blocking::blocking;
+use crate::commit::Publication;
+use crate::disk;
+use crate::error::{Error, Result};
+use crate::path::{FilePath, RESERVED_NAME};
+use crate::quota::{Ledger, Quota, Usage};
+use crate::slots::Slots;
+use crate::source::Sources;
+use crate::staging::{self, StagingId};
+use crate::store::Shared;
+use crate::time::Timestamp;
+use crate::tree::Tree;
+
+mod entry;
+mod listing;
+mod namespace;
+mod walk;
+
+pub use entry::Entry;
+pub use listing::Listing;
+pub use namespace::Removed;
+
+/// A user's home. Clones share it.
+#[derive(Clone)]
+pub struct Home {
+    state: Arc<HomeState>,
+}
+
+/// What is shared by all who use a home.
+pub(crate) struct HomeState {
+    shared: Arc<Shared>,
+    tree: Tree,
+    staging: Dir,
+    ledger: Arc<Ledger>,
+    slots: Arc<Slots>,
+    sources: Arc<Sources>,
+    /// Held while names change, together with the counts: never across an `.await`, always inside
+    /// the closure that touches the disk.
+    names: Mutex<()>,
+    numbers: AtomicU64,
+    /// Locked for as long as this process has the home open.
+    _lock: std::fs::File,
+}
+
+impl Home {
+    pub(crate) fn new(state: HomeState) -> Self {
+        Self { state: Arc::new(state) }
+    }
+
+    pub(crate) fn state(&self) -> &Arc<HomeState> {
+        &self.state
+    }
+
+    /// Puts another quota in force, also for uploads that run. A quota below what is stored already
+    /// only refuses more.
+    pub fn set_quota(&self, quota: Quota) {
+        self.state.ledger.set_quota(quota);
+    }
+
+    /// What the home holds and may hold, at this moment.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the file system does not tell its free space.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is changed.
+    pub async fn usage(&self) -> Result<Usage> {
+        let state = Arc::clone(&self.state);
+        blocking(move || {
+            let free = state.disk_free(&FilePath::root())?;
+            Ok(state.ledger.usage(free))
+        })
+        .await
+    }
+}
+
+impl HomeState {
+    /// Opens a home: locks it, puts its staging folder in order and counts what it holds.
+    pub(crate) fn open(shared: Arc<Shared>, root: Dir, path: &Path, quota: Quota, now: Timestamp) -> Result<Self> {
+        let fail = |what| {
+            move |errno: Errno| {
+                let place = format!("{RESERVED_NAME} in {path:?}");
+                Error::io(what, place, errno)
+            }
+        };
+        let reserved = disk::open_or_create_private(&root, RESERVED_NAME).map_err(fail("open or create"))?;
+        let lock = disk::open_own(&reserved, "lock").map_err(fail("open the lock file of"))?;
+        disk::lock(&lock).map_err(|errno| match errno {
+            Errno::WOULDBLOCK => Error::InUse { dir: path.to_owned() },
+            errno => fail("lock")(errno),
+        })?;
+        let staging =
+            disk::open_or_create_private(&reserved, "staging").map_err(fail("open or create the staging folder of"))?;
+
+        let tree = Tree::new(root);
+        let ledger = Ledger::new(quota, walk::count(tree.root(), &FilePath::root())?);
+        staging::recover(&staging, &ledger, shared.options().staging_expiry, now)?;
+        Ok(Self {
+            shared,
+            tree,
+            staging,
+            ledger: Arc::new(ledger),
+            slots: Arc::default(),
+            sources: Arc::default(),
+            names: Mutex::new(()),
+            numbers: AtomicU64::new(0),
+            _lock: lock,
+        })
+    }
+
+    pub(crate) fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    pub(crate) fn staging(&self) -> &Dir {
+        &self.staging
+    }
+
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    pub(crate) fn slots(&self) -> &Arc<Slots> {
+        &self.slots
+    }
+
+    pub(crate) fn sources(&self) -> &Arc<Sources> {
+        &self.sources
+    }
+
+    pub(crate) fn lock_names(&self) -> MutexGuard<'_, ()> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number that no staged file of this process has yet.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Refuses what the file system has no room for.
+    pub(crate) fn check_disk(&self, path: &FilePath, requested: u64) -> Result<()> {
+        let free = self.disk_free(path)?;
+        if requested > free {
+            return Err(Error::NoSpace { free, requested });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn publish(&self, publication: Publication) {
+        let durability = self.shared.options().durability;
+        self.shared.committer().publish(publication, durability);
+    }
+
+    /// Makes changed names durable, if that is asked for.
+    pub(crate) fn sync_names(&self, dir: &Dir, path: &FilePath) -> Result<()> {
+        if self.shared.options().durability == crate::Durability::None {
+            return Ok(());
+        }
+        disk::sync(dir).map_err(|errno| Error::from_errno("make durable the change of", path, errno))
+    }
+
+    /// Deletes a staged upload that the caller has claimed. Returns whether there was one.
+    pub(crate) fn discard_staged(&self, id: &StagingId) -> Result<bool> {
+        let Some(upload) = staging::look(&self.staging, id)? else {
+            return Ok(false);
+        };
+        staging::delete(&self.staging, id)?;
+        self.ledger.remove_staged(upload.staged);
+        Ok(true)
+    }
+
+    /// Deletes staged uploads that nobody has worked on for as long as they are kept.
+    pub(crate) fn expire(&self, now: Timestamp) -> Result<u64> {
+        let expiry = self.shared.options().staging_expiry;
+        let old = |touched: Timestamp| touched.age_at(now) >= expiry;
+        let mut expired = 0;
+        for (id, upload) in staging::list(&self.staging)? {
+            if !old(upload.touched) {
+                continue;
+            }
+            // One that is running is not expired, however slow. One that ended meanwhile is young.
+            let Some(_claim) = self.slots.try_claim(&id) else {
+                continue;
+            };
+            if let Some(upload) = staging::look(&self.staging, &id)?
+                && old(upload.touched)
+                && self.discard_staged(&id)?
+            {
+                tracing::info!(path = %upload.path, bytes = upload.staged, "staged upload expired");
+                expired += 1;
+            }
+        }
+        Ok(expired)
+    }
+
+    fn disk_free(&self, path: &FilePath) -> Result<u64> {
+        disk::free_bytes(&self.staging).map_err(|errno| Error::from_errno("ask for the free space of", path, errno))
+    }
+}

@@ -1,0 +1,338 @@
+//! The only door from text to a path: a value of [`FilePath`] cannot leave the home or name the
+//! reserved folder, so no later code has to check again.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+/// The longest component in bytes (`NAME_MAX` of the usual Linux file systems).
+pub const MAX_COMPONENT_BYTES: usize = 255;
+/// The longest path in bytes, slashes included (`PATH_MAX` on Linux).
+pub const MAX_PATH_BYTES: usize = 4096;
+/// The deepest path in components: bounds what a recursive operation holds open at once.
+pub const MAX_COMPONENTS: usize = 256;
+/// The folder in the top of each home that belongs to the store.
+pub const RESERVED_NAME: &str = ".ftpd";
+
+/// A normalised absolute path inside a home, as a list of names; any bytes but `/` and NUL.
+///
+/// `Display` and `Debug` are escaped and safe for logs and terminals; [`FilePath::to_bytes`] is the
+/// exact form.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FilePath {
+    components: Vec<OsString>,
+}
+
+/// The text is not a path inside the home.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// A component is longer than [`MAX_COMPONENT_BYTES`].
+    #[error("a name in the path has {bytes} bytes; at most {MAX_COMPONENT_BYTES} are possible")]
+    ComponentTooLong {
+        /// Its length in bytes.
+        bytes: usize,
+    },
+    /// The path contains a NUL byte.
+    #[error("a path cannot contain a NUL byte")]
+    Nul,
+    /// The path climbs above the home.
+    #[error("the path leads outside the home directory")]
+    OutsideHome,
+    /// The path names the store's own folder.
+    #[error("the name {RESERVED_NAME} in the top directory is reserved for the server")]
+    Reserved,
+    /// The path has more than [`MAX_COMPONENTS`] components.
+    #[error("the path is more than {MAX_COMPONENTS} directories deep")]
+    TooDeep,
+    /// The path is longer than [`MAX_PATH_BYTES`].
+    #[error("the path has {bytes} bytes; at most {MAX_PATH_BYTES} are possible")]
+    TooLong {
+        /// Its length in bytes.
+        bytes: usize,
+    },
+}
+
+impl FilePath {
+    /// The home itself, `/`.
+    pub fn root() -> Self {
+        Self::default()
+    }
+
+    /// Resolves what a user typed: absolute if it starts with `/`, else relative to `cwd`.
+    ///
+    /// `.` and empty components are skipped; `..` is resolved by name, before any link is looked at.
+    ///
+    /// # Errors
+    ///
+    /// Refuses climbing above the root, NUL, the reserved folder and everything beyond the limits of
+    /// this module.
+    pub fn resolve(cwd: &Self, text: &[u8]) -> Result<Self, PathError> {
+        if text.contains(&0) {
+            return Err(PathError::Nul);
+        }
+        if text.len() > MAX_PATH_BYTES {
+            return Err(PathError::TooLong { bytes: text.len() });
+        }
+        let mut path = if text.starts_with(b"/") {
+            Self::root()
+        } else {
+            cwd.clone()
+        };
+        for component in text.split(|byte| *byte == b'/') {
+            match component {
+                b"" | b"." => {}
+                b".." => {
+                    path.components.pop().ok_or(PathError::OutsideHome)?;
+                }
+                name if name.len() > MAX_COMPONENT_BYTES => {
+                    return Err(PathError::ComponentTooLong { bytes: name.len() });
+                }
+                name => path.components.push(OsString::from_vec(name.to_vec())),
+            }
+        }
+        path.check()
+    }
+
+    /// The path of `name` in this directory.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a name that is empty, `.`, `..` or contains a slash as [`PathError::OutsideHome`],
+    /// and whatever [`FilePath::resolve`] refuses.
+    pub fn join(&self, name: &OsStr) -> Result<Self, PathError> {
+        let bytes = name.as_bytes();
+        if matches!(bytes, b"" | b"." | b"..") || bytes.contains(&b'/') {
+            return Err(PathError::OutsideHome);
+        }
+        Self::resolve(self, bytes)
+    }
+
+    /// The directory that contains it; `None` for the root.
+    pub fn parent(&self) -> Option<Self> {
+        let (_, parent) = self.components.split_last()?;
+        Some(Self {
+            components: parent.to_vec(),
+        })
+    }
+
+    /// The last name; `None` for the root.
+    pub fn file_name(&self) -> Option<&OsStr> {
+        self.components.last().map(OsString::as_os_str)
+    }
+
+    /// Whether it is the home itself.
+    pub fn is_root(&self) -> bool {
+        self.components.is_empty()
+    }
+
+    /// Whether it is `base` or lies beneath it.
+    pub fn starts_with(&self, base: &Self) -> bool {
+        self.components.starts_with(&base.components)
+    }
+
+    /// The names from the root down.
+    pub fn components(&self) -> impl ExactSizeIterator<Item = &OsStr> {
+        self.components.iter().map(OsString::as_os_str)
+    }
+
+    /// The exact text form, with a leading slash.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        if self.is_root() {
+            return b"/".to_vec();
+        }
+        let mut text = Vec::new();
+        for component in &self.components {
+            text.push(b'/');
+            text.extend_from_slice(component.as_bytes());
+        }
+        text
+    }
+
+    /// The path relative to the home's handle; `.` for the root.
+    pub(crate) fn relative(&self) -> PathBuf {
+        if self.is_root() {
+            PathBuf::from(".")
+        } else {
+            self.components.iter().collect()
+        }
+    }
+
+    /// What the file system spelled out for a path beneath the home.
+    pub(crate) fn from_relative(path: &Path) -> Result<Self, PathError> {
+        let mut components = Vec::new();
+        for component in path.components() {
+            match component {
+                Component::CurDir => {}
+                Component::Normal(name) => components.push(name.to_owned()),
+                Component::ParentDir | Component::Prefix(_) | Component::RootDir => {
+                    return Err(PathError::OutsideHome);
+                }
+            }
+        }
+        Self { components }.check()
+    }
+
+    fn check(self) -> Result<Self, PathError> {
+        if self.components.len() > MAX_COMPONENTS {
+            return Err(PathError::TooDeep);
+        }
+        let bytes = self.components.iter().map(|name| name.len() + 1).sum();
+        if bytes > MAX_PATH_BYTES {
+            return Err(PathError::TooLong { bytes });
+        }
+        match self.components.first() {
+            Some(first) if is_reserved(first) => Err(PathError::Reserved),
+            _ => Ok(self),
+        }
+    }
+}
+
+/// Whether a name in the top directory is the store's own. Letter case is ignored, because the file
+/// system may ignore it.
+pub(crate) fn is_reserved(name: &OsStr) -> bool {
+    name.eq_ignore_ascii_case(RESERVED_NAME)
+}
+
+impl fmt::Display for FilePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_root() {
+            return f.write_str("/");
+        }
+        self.components
+            .iter()
+            .try_for_each(|name| write!(f, "/{}", Escaped(name.as_bytes())))
+    }
+}
+
+impl fmt::Debug for FilePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+/// Bytes as text in which nothing can forge a line or steer a terminal.
+struct Escaped<'a>(&'a [u8]);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            for character in chunk.valid().chars() {
+                match character {
+                    // `escape_debug` keeps combining marks after a first character; these and the
+                    // invisible or bidirectional ones are spelled out.
+                    '\'' => f.write_str("'")?,
+                    _ if is_invisible(character) => write!(f, "{}", character.escape_unicode())?,
+                    _ => write!(f, "{}", character.escape_debug())?,
+                }
+            }
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Zero-width and bidirectional control characters (Unicode general category Cf, common part).
+fn is_invisible(character: char) -> bool {
+    matches!(character,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn resolve(cwd: &str, text: &[u8]) -> Result<String, PathError> {
+        let cwd = FilePath::resolve(&FilePath::root(), cwd.as_bytes()).unwrap();
+        FilePath::resolve(&cwd, text).map(|path| path.to_string())
+    }
+
+    #[test]
+    fn relative_and_absolute_text_resolve_by_name() {
+        assert_eq!(resolve("/a/b", b"c").unwrap(), "/a/b/c");
+        assert_eq!(resolve("/a/b", b"/c//d/./").unwrap(), "/c/d");
+        assert_eq!(resolve("/a/b", b"../../x").unwrap(), "/x");
+        assert_eq!(resolve("/a", b"").unwrap(), "/a");
+        assert_eq!(resolve("/a", b"..").unwrap(), "/");
+    }
+
+    #[test]
+    fn climbing_above_the_root_is_refused_not_clamped() {
+        for text in ["..", "/../bob", "../bob", "a/../../bob", "/.."] {
+            assert_eq!(resolve("/", text.as_bytes()), Err(PathError::OutsideHome), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_reserved_folder_has_no_path() {
+        for text in [".ftpd", "/.ftpd/staging/x", "a/../.ftpd", ".FTPD"] {
+            assert_eq!(resolve("/", text.as_bytes()), Err(PathError::Reserved), "{text}");
+        }
+        assert_eq!(resolve("/", b"a/.ftpd").unwrap(), "/a/.ftpd");
+        assert_eq!(resolve("/", b".ftpd/../a").unwrap(), "/a");
+        assert_eq!(resolve("/", b".ftpd2").unwrap(), "/.ftpd2");
+    }
+
+    #[test]
+    fn limits_hold_exactly() {
+        let name = "n".repeat(MAX_COMPONENT_BYTES);
+        assert!(resolve("/", name.as_bytes()).is_ok());
+        assert_eq!(
+            resolve("/", format!("{name}n").as_bytes()),
+            Err(PathError::ComponentTooLong { bytes: 256 })
+        );
+        assert!(resolve("/", "a/".repeat(MAX_COMPONENTS).as_bytes()).is_ok());
+        assert_eq!(
+            resolve("/", "a/".repeat(MAX_COMPONENTS + 1).as_bytes()),
+            Err(PathError::TooDeep)
+        );
+        let longest = format!("/{name}").repeat(16);
+        assert_eq!(longest.len(), MAX_PATH_BYTES);
+        assert!(resolve("/", longest.as_bytes()).is_ok());
+        assert_eq!(resolve(&longest, b"x"), Err(PathError::TooLong { bytes: 4098 }));
+        assert_eq!(resolve("/", b"a\0b"), Err(PathError::Nul));
+    }
+
+    #[test]
+    fn join_takes_one_name_only() {
+        let base = FilePath::resolve(&FilePath::root(), b"a").unwrap();
+        for name in ["", ".", "..", "b/c"] {
+            assert!(base.join(OsStr::new(name)).is_err(), "{name}");
+        }
+        let joined = base.join(OsStr::from_bytes(b"\xff")).unwrap();
+        assert_eq!(joined.to_bytes(), b"/a/\xff");
+        assert_eq!(joined.parent(), Some(base.clone()));
+        assert!(joined.starts_with(&base) && !base.starts_with(&joined));
+        assert!(FilePath::root().join(OsStr::new(".ftpd")).is_err());
+    }
+
+    #[test]
+    fn text_for_people_is_escaped() {
+        let text = "l1\nl2\u{1b}[31m\u{202e}'\u{4e2d}\u{1f600}";
+        let path = FilePath::resolve(&FilePath::root(), text.as_bytes()).unwrap();
+        assert_eq!(path.to_string(), "/l1\\nl2\\u{1b}[31m\\u{202e}'\u{4e2d}\u{1f600}");
+        let path = FilePath::resolve(&FilePath::root(), b"\xffx").unwrap();
+        assert_eq!(format!("{path:?}"), "\"/\\xffx\"");
+    }
+
+    proptest! {
+        #[test]
+        fn resolved_paths_are_normal_and_resolve_to_themselves(text in proptest::collection::vec(
+            prop_oneof![Just(b'/'), Just(b'.'), Just(b'a'), any::<u8>()], 0..64)) {
+            if let Ok(path) = FilePath::resolve(&FilePath::root(), &text) {
+                for name in path.components() {
+                    prop_assert!(!matches!(name.as_bytes(), b"" | b"." | b".."));
+                    prop_assert!(!name.as_bytes().contains(&b'/'));
+                }
+                prop_assert!(path.to_string().chars().all(|c| !c.is_control()));
+                prop_assert_eq!(FilePath::resolve(&path, &path.to_bytes()), Ok(path.clone()));
+                prop_assert_eq!(FilePath::from_relative(&path.relative()), Ok(path));
+            }
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! What a home holds and may hold. One lock, held for arithmetic only; no number is ever read and
+//! written back by a caller.
+//!
+//! `used + pending + reserved` never passes the limit through the store's own operations. A
+//! [`Booking`] carries one running upload, copy or new directory; dropping it gives back whatever
+//! was reserved and not turned into bytes on disk.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::error::{Error, Result};
+
+/// Unknown sizes are reserved in steps of so many bytes: few enough not to lock others out, enough
+/// not to count every chunk.
+const STEP_BYTES: u64 = 4 * 1024 * 1024;
+
+/// What a home may hold; `None` is unlimited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quota {
+    /// Bytes in regular files, staged ones included.
+    pub bytes: Option<u64>,
+    /// Files, directories, links and whatever else has a name.
+    pub entries: Option<u64>,
+}
+
+/// What a home holds at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// The limit in bytes, if there is one.
+    pub bytes_limit: Option<u64>,
+    /// The limit of entries, if there is one.
+    pub entries_limit: Option<u64>,
+    /// Sizes of all regular files, outside the reserved folder.
+    pub used: u64,
+    /// Files, directories, links and whatever else has a name, outside the reserved folder.
+    pub entries: u64,
+    /// Bytes in staged files.
+    pub pending: u64,
+    /// Bytes announced by running uploads and copies and not yet written.
+    pub reserved: u64,
+    /// How many uploads are staged, running ones included.
+    pub uploads: u64,
+    /// Bytes that can still be stored: what quota and file system both leave.
+    pub free: u64,
+    /// Bytes free in the file system.
+    pub disk_free: u64,
+}
+
+/// What a walk over a home counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) bytes: u64,
+    pub(crate) entries: u64,
+}
+
+#[derive(Default)]
+struct Counts {
+    quota: Quota,
+    stored: Tally,
+    pending: u64,
+    reserved: u64,
+    reserved_entries: u64,
+    uploads: u64,
+}
+
+impl Counts {
+    fn check_bytes(&self, more: u64) -> Result<()> {
+        let Some(limit) = self.quota.bytes else {
+            return Ok(());
+        };
+        let pending = self.pending + self.reserved;
+        let taken = self.stored.bytes.saturating_add(pending);
+        // What is not more than before is never refused, even above a lowered limit.
+        if more > 0 && taken.saturating_add(more) > limit {
+            return Err(Error::QuotaBytes {
+                limit,
+                used: self.stored.bytes,
+                pending,
+                requested: more,
+            });
+        }
+        Ok(())
+    }
+
+    fn check_entry(&self) -> Result<()> {
+        let used = self.stored.entries + self.reserved_entries;
+        match self.quota.entries {
+            Some(limit) if used >= limit => Err(Error::QuotaEntries { limit, used }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The counts of one home.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    counts: Mutex<Counts>,
+}
+
+impl Ledger {
+    pub(crate) fn new(quota: Quota, stored: Tally) -> Self {
+        Self {
+            counts: Mutex::new(Counts {
+                quota,
+                stored,
+                ..Counts::default()
+            }),
+        }
+    }
+
+    pub(crate) fn set_quota(&self, quota: Quota) {
+        self.lock().quota = quota;
+    }
+
+    /// The counts, given the bytes free on disk.
+    pub(crate) fn usage(&self, disk_free: u64) -> Usage {
+        let counts = self.lock();
+        let taken = counts.stored.bytes + counts.pending + counts.reserved;
+        let left = counts.quota.bytes.map_or(u64::MAX, |limit| limit.saturating_sub(taken));
+        Usage {
+            bytes_limit: counts.quota.bytes,
+            entries_limit: counts.quota.entries,
+            used: counts.stored.bytes,
+            entries: counts.stored.entries,
+            pending: counts.pending,
+            reserved: counts.reserved,
+            uploads: counts.uploads,
+            free: left.min(disk_free),
+            disk_free,
+        }
+    }
+
+    /// Takes a staged file that was found on disk into the count.
+    pub(crate) fn add_staged(&self, bytes: u64) {
+        let mut counts = self.lock();
+        counts.pending += bytes;
+        counts.uploads += 1;
+    }
+
+    /// Takes a staged file that was deleted out of the count.
+    pub(crate) fn remove_staged(&self, bytes: u64) {
+        let mut counts = self.lock();
+        counts.pending = counts.pending.saturating_sub(bytes);
+        counts.uploads = counts.uploads.saturating_sub(1);
+    }
+
+    /// Takes a stored entry that was deleted out of the count.
+    pub(crate) fn remove_stored(&self, bytes: u64) {
+        let mut counts = self.lock();
+        counts.stored.bytes = counts.stored.bytes.saturating_sub(bytes);
+        counts.stored.entries = counts.stored.entries.saturating_sub(1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        // The arithmetic cannot panic half-way, so a poisoned count is still right.
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What one running operation has taken from the quota.
+pub(crate) struct Booking {
+    ledger: Arc<Ledger>,
+    /// Bytes reserved beyond those staged.
+    reserved: u64,
+    /// Bytes of the staged file, as counted in `pending`.
+    staged: u64,
+    /// Whether room for a new entry is reserved.
+    entry: bool,
+    /// Whether the staged file is counted as an upload.
+    upload: bool,
+}
+
+impl Booking {
+    /// Books room for one new directory.
+    pub(crate) fn directory(ledger: &Arc<Ledger>) -> Result<Self> {
+        Self::open(ledger, 0, 0, true, false)
+    }
+
+    /// Books a copy of `bytes`.
+    pub(crate) fn copy(ledger: &Arc<Ledger>, bytes: u64, entry: bool) -> Result<Self> {
+        Self::open(ledger, bytes, 0, entry, false)
+    }
+
+    /// Books an upload of `bytes`, taking over a staged file of `staged` bytes, if there is one, of
+    /// which at most `bytes` stay.
+    pub(crate) fn upload(ledger: &Arc<Ledger>, bytes: u64, staged: Option<u64>, entry: bool) -> Result<Self> {
+        let held = staged.unwrap_or(0);
+        let mut booking = Self::open(ledger, bytes, held, entry, true)?;
+        booking.staged = held;
+        if staged.is_none() {
+            ledger.lock().uploads += 1;
+        }
+        Ok(booking)
+    }
+
+    /// Checks and takes in one step. `held` bytes are on disk and counted already.
+    fn open(ledger: &Arc<Ledger>, bytes: u64, held: u64, entry: bool, upload: bool) -> Result<Self> {
+        let mut counts = ledger.lock();
+        let more = bytes.saturating_sub(held);
+        counts.check_bytes(more)?;
+        if entry {
+            counts.check_entry()?;
+            counts.reserved_entries += 1;
+        }
+        counts.reserved += more;
+        drop(counts);
+        Ok(Self {
+            ledger: Arc::clone(ledger),
+            reserved: more,
+            staged: 0,
+            entry,
+            upload,
+        })
+    }
+
+    /// Makes sure that the staged file may grow to `length`, reserving a step ahead where possible.
+    pub(crate) fn allow(&mut self, length: u64) -> Result<()> {
+        let missing = length.saturating_sub(self.staged + self.reserved);
+        if missing == 0 {
+            return Ok(());
+        }
+        let mut counts = self.ledger.lock();
+        let more = match counts.check_bytes(missing.max(STEP_BYTES)) {
+            Ok(()) => missing.max(STEP_BYTES),
+            Err(_) => {
+                counts.check_bytes(missing)?;
+                missing
+            }
+        };
+        counts.reserved += more;
+        self.reserved += more;
+        Ok(())
+    }
+
+    /// The staged file now has `length` bytes: moves the difference between reserved and pending.
+    pub(crate) fn staged(&mut self, length: u64) {
+        let mut counts = self.ledger.lock();
+        if length >= self.staged {
+            let from_reserve = (length - self.staged).min(self.reserved);
+            counts.reserved -= from_reserve;
+            self.reserved -= from_reserve;
+        } else {
+            let back = self.staged - length;
+            counts.reserved += back;
+            self.reserved += back;
+        }
+        counts.pending = counts.pending.saturating_sub(self.staged) + length;
+        self.staged = length;
+    }
+
+    /// Cuts what is reserved so that nothing beyond a total of `bytes` is held.
+    pub(crate) fn limit(&mut self, bytes: u64) {
+        let excess = self.reserved.saturating_sub(bytes.saturating_sub(self.staged));
+        self.ledger.lock().reserved -= excess;
+        self.reserved -= excess;
+    }
+
+    /// Makes sure that room for a new entry is reserved.
+    pub(crate) fn allow_entry(&mut self) -> Result<()> {
+        if !self.entry {
+            let mut counts = self.ledger.lock();
+            counts.check_entry()?;
+            counts.reserved_entries += 1;
+            self.entry = true;
+        }
+        Ok(())
+    }
+
+    /// The booked entry now exists: the staged bytes became stored bytes, and those of the file that
+    /// was replaced (`None` if the name is new) are gone.
+    pub(crate) fn settle(&mut self, replaced: Option<u64>) {
+        let mut counts = self.ledger.lock();
+        counts.pending = counts.pending.saturating_sub(self.staged);
+        counts.stored.bytes = counts.stored.bytes.saturating_sub(replaced.unwrap_or(0)) + self.staged;
+        if replaced.is_none() {
+            counts.stored.entries += 1;
+        }
+        if std::mem::take(&mut self.upload) {
+            counts.uploads = counts.uploads.saturating_sub(1);
+        }
+        self.staged = 0;
+    }
+
+    /// The staged file was deleted.
+    pub(crate) fn discard(&mut self) {
+        let mut counts = self.ledger.lock();
+        counts.pending = counts.pending.saturating_sub(self.staged);
+        if std::mem::take(&mut self.upload) {
+            counts.uploads = counts.uploads.saturating_sub(1);
+        }
+        self.staged = 0;
+    }
+}
+
+impl Drop for Booking {
+    fn drop(&mut self) {
+        let mut counts = self.ledger.lock();
+        counts.reserved -= self.reserved;
+        if self.entry {
+            counts.reserved_entries -= 1;
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! A file in the staging folder on its way to its name, for uploads and copies alike: the only way
+//! in which bytes come into a home.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cap_std::fs::Dir;
+use ftp_digest::Digest;
+use rustix::io::Errno;
+
+use crate::disk::{self, Kind, Meta};
+use crate::error::{Error, Result};
+use crate::home::HomeState;
+use crate::kept;
+use crate::path::FilePath;
+use crate::quota::Booking;
+use crate::slots::Claim;
+use crate::staging::{self, Record, StagingId};
+use crate::time::Timestamp;
+
+/// Numbers the staged files in the order in which they are opened.
+static OPENED: AtomicU64 = AtomicU64::new(0);
+
+/// The staged file with all that hangs on it. Dropping it leaves disk and counts in agreement, in
+/// whatever state it was.
+pub(crate) struct StagedFile {
+    home: Arc<HomeState>,
+    target: FilePath,
+    id: StagingId,
+    file: File,
+    opened: u64,
+    length: u64,
+    booking: Booking,
+    // Last, so that the claim ends after everything else is settled.
+    fate: Fate,
+}
+
+/// What becomes of the staged file when it is dropped.
+pub(crate) enum Fate {
+    /// It has been published or deleted.
+    Gone,
+    /// It stays for a resume, with its record.
+    Keep { record: Record, saved: bool, _claim: Claim },
+    /// It is deleted.
+    Temporary,
+}
+
+impl StagedFile {
+    /// Opens the staged file, which `booking` counts with `held` bytes or not at all.
+    pub(crate) fn open(
+        home: Arc<HomeState>,
+        target: FilePath,
+        id: StagingId,
+        mut booking: Booking,
+        held: Option<u64>,
+        fate: Fate,
+    ) -> Result<Self> {
+        // Counted before the file is opened: a lower number is never the younger handle's.
+        let opened = OPENED.fetch_add(1, Ordering::Relaxed);
+        match disk::open_own(home.staging(), &id.part()) {
+            Ok(file) => Ok(Self {
+                home,
+                target,
+                id,
+                file,
+                opened,
+                length: held.unwrap_or(0),
+                booking,
+                fate,
+            }),
+            Err(errno) => {
+                if held.is_none() {
+                    booking.discard();
+                }
+                Err(Error::from_errno("stage", &target, errno))
+            }
+        }
+    }
+
+    pub(crate) fn home(&self) -> &Arc<HomeState> {
+        &self.home
+    }
+
+    pub(crate) fn target(&self) -> &FilePath {
+        &self.target
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Its place in the order in which staged files were opened.
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened
+    }
+
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Cuts or fills up to `length`, whatever the file really has.
+    pub(crate) fn truncate(&mut self, length: u64) -> Result<()> {
+        let result = disk::truncate(&self.file, length);
+        self.take_stock();
+        result.map_err(|errno| Error::from_errno("cut the staged file of", &self.target, errno))
+    }
+
+    /// Gives back what is reserved beyond a total of `bytes`.
+    pub(crate) fn limit(&mut self, bytes: u64) {
+        self.booking.limit(bytes);
+    }
+
+    /// Saves the record, from when on a crash loses nothing.
+    pub(crate) fn save_record(&mut self) -> Result<()> {
+        if let Fate::Keep { record, saved, .. } = &mut self.fate {
+            record.save(self.home.staging(), &self.id)?;
+            *saved = true;
+        }
+        Ok(())
+    }
+
+    /// Writes inside or directly behind the bytes held, reserving what was not announced.
+    pub(crate) fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let end = offset + bytes.len() as u64;
+        self.booking.allow(end)?;
+        let written = disk::write_at(&self.file, bytes, offset);
+        if written.is_ok() {
+            self.grow(end);
+        } else {
+            self.take_stock();
+        }
+        written.map_err(|error| self.write_error(bytes.len() as u64, &error))
+    }
+
+    /// Somebody else has written up to `length`.
+    pub(crate) fn grow(&mut self, length: u64) {
+        self.length = self.length.max(length);
+        self.booking.staged(self.length);
+    }
+
+    /// Counts what really is on disk.
+    pub(crate) fn take_stock(&mut self) {
+        if let Ok(meta) = disk::stat_fd(&self.file) {
+            self.length = meta.size;
+            self.booking.staged(meta.size);
+        }
+    }
+
+    pub(crate) fn write_error(&self, requested: u64, error: &std::io::Error) -> Error {
+        match Errno::from_io_error(error) {
+            Some(Errno::NOSPC | Errno::DQUOT) => Error::NoSpace {
+                free: disk::free_bytes(&self.file).unwrap_or(0),
+                requested,
+            },
+            errno => Error::from_errno("write", &self.target, errno.unwrap_or(Errno::IO)),
+        }
+    }
+
+    /// Gives the finished bytes their time and their digest; both are on disk before the name is.
+    pub(crate) fn seal(&mut self, modified: Option<Timestamp>, digest: &Digest) -> Result<Meta> {
+        let fail = |errno| Error::from_errno("set the time of", &self.target, errno);
+        if let Some(modified) = modified {
+            disk::set_modified(&self.file, modified).map_err(fail)?;
+        }
+        let meta = disk::stat_fd(&self.file).map_err(fail)?;
+        kept::write(&self.file, &meta, digest);
+        Ok(meta)
+    }
+
+    /// Moves the file to its name in one step. Returns the directory it is in now, and whether it
+    /// replaced a file. After an error everything is as it was.
+    pub(crate) fn publish(&mut self, replace: bool) -> Result<(Dir, bool)> {
+        let home = Arc::clone(&self.home);
+        let _names = home.lock_names();
+        let place = home.tree().place(&self.target)?;
+        let old = home.target(&place, &self.target, replace)?;
+        let part = self.id.part();
+        let from = (home.staging(), part.as_ref());
+        match &old {
+            None => {
+                self.booking.allow_entry()?;
+                disk::rename_new(from, place.at())
+            }
+            Some(meta) => home.sources().across(meta.id, || disk::rename_over(from, place.at())),
+        }
+        .map_err(|errno| Error::from_errno("publish", &self.target, errno))?;
+        self.booking.settle(old.map(|meta| meta.counted_bytes()));
+        self.end();
+        Ok((place.dir, old.is_some()))
+    }
+
+    /// Deletes the staged file and gives its bytes back.
+    pub(crate) fn delete(&mut self) -> Result<()> {
+        let deleted = staging::delete(self.home.staging(), &self.id);
+        match disk::find_at(self.home.staging(), self.id.part().as_ref()) {
+            Ok(Some(_)) => self.take_stock(),
+            _ => self.booking.discard(),
+        }
+        self.fate = Fate::Gone;
+        deleted.map(drop)
+    }
+
+    fn end(&mut self) {
+        if let Fate::Keep { saved: true, .. } = self.fate
+            && let Err(error) = staging::delete_record(self.home.staging(), &self.id)
+        {
+            // It is deleted when the home is next opened.
+            tracing::warn!(%error, "staging record of a finished upload stays behind");
+        }
+        self.fate = Fate::Gone;
+    }
+}
+
+impl Drop for StagedFile {
+    fn drop(&mut self) {
+        let result = match &self.fate {
+            Fate::Gone => Ok(()),
+            Fate::Temporary => self.delete(),
+            // Nothing is held, so there is nothing to resume.
+            Fate::Keep { .. } if self.length == 0 => self.delete(),
+            Fate::Keep { saved: true, .. } => Ok(()),
+            Fate::Keep { saved: false, .. } => self.save_record().or_else(|error| {
+                tracing::warn!(%error, "staged bytes dropped for want of a record");
+                self.delete()
+            }),
+        };
+        if let Err(error) = result {
+            tracing::warn!(%error, path = %self.target, "staged file stays behind");
+        }
+    }
+}
+
+impl HomeState {
+    /// Judges what stands where a file is to be put; `None` if nothing does.
+    pub(crate) fn target(&self, place: &crate::tree::Place, path: &FilePath, replace: bool) -> Result<Option<Meta>> {
+        let old = disk::find_at(&place.dir, &place.name).map_err(|errno| Error::from_errno("look at", path, errno))?;
+        let path = || path.clone();
+        match &old {
+            Some(meta) if meta.kind == Kind::Directory => Err(Error::IsDirectory { path: path() }),
+            Some(meta) if meta.kind == Kind::Other => Err(Error::NotAFile { path: path() }),
+            Some(_) if !replace => Err(Error::Exists { path: path() }),
+            _ => Ok(old),
+        }
+    }
+}

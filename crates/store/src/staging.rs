@@ -1,0 +1,309 @@
+//! The reserved folder: one `.part` file of bytes and one `.json` record for each upload that can be
+//! resumed, named after the path they are for. What a crash leaves behind is sorted out when the
+//! home is opened.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use cap_std::fs::Dir;
+use ftp_digest::{Algorithm, Hasher};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::disk;
+use crate::error::{Error, Result};
+use crate::path::FilePath;
+use crate::quota::Ledger;
+use crate::time::Timestamp;
+use crate::tree::Names;
+
+/// The version of the records written here. Records of another version are never touched.
+const RECORD_VERSION: u64 = 1;
+/// No record is longer: a path of 4096 bytes, each escaped to three, and a few numbers.
+const MAX_RECORD_BYTES: usize = 16 * 1024;
+/// How much of the path's digest names the files: 128 bits cannot collide by chance, and the record
+/// says the path in full.
+const ID_HEX_DIGITS: usize = 32;
+
+const PART: &str = ".part";
+const RECORD: &str = ".json";
+const TEMPORARY: &str = ".tmp";
+
+/// What the two files of a staged upload are called, whatever the length of its path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct StagingId(String);
+
+impl StagingId {
+    pub(crate) fn of(path: &FilePath) -> Self {
+        let mut id = Hasher::digest(Algorithm::Blake3, &path.to_bytes()).hex();
+        id.truncate(ID_HEX_DIGITS);
+        Self(id)
+    }
+
+    /// For a staged file that nobody resumes, such as a copy's.
+    pub(crate) fn temporary(number: u64) -> Self {
+        Self(format!("copy-{number}"))
+    }
+
+    pub(crate) fn part(&self) -> String {
+        format!("{}{PART}", self.0)
+    }
+
+    fn record(&self) -> String {
+        format!("{}{RECORD}", self.0)
+    }
+}
+
+/// What is known about a staged upload besides its bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    version: u64,
+    path: String,
+    pub(crate) size: Option<u64>,
+    modified: Option<(i64, u32)>,
+    started: (i64, u32),
+}
+
+/// An upload that was begun and neither finished nor given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StagedUpload {
+    /// The target.
+    pub path: FilePath,
+    /// The announced size, if it was known.
+    pub size: Option<u64>,
+    /// Bytes staged.
+    pub staged: u64,
+    /// The announced modification time, if it was known.
+    pub modified: Option<Timestamp>,
+    /// When it was begun.
+    pub started: Timestamp,
+    /// When it was last worked on; it expires so long after that.
+    pub touched: Timestamp,
+}
+
+/// A record as found on disk.
+enum Found {
+    Nothing,
+    Foreign(u64),
+    Record(Record),
+}
+
+impl Record {
+    pub(crate) fn new(path: &FilePath, size: Option<u64>, modified: Option<Timestamp>, started: Timestamp) -> Self {
+        Self {
+            version: RECORD_VERSION,
+            path: escape(&path.to_bytes()),
+            size,
+            modified: modified.map(|time| (time.seconds, time.nanos)),
+            started: (started.seconds, started.nanos),
+        }
+    }
+
+    pub(crate) fn modified(&self) -> Option<Timestamp> {
+        let (seconds, nanos) = self.modified?;
+        Some(Timestamp { seconds, nanos })
+    }
+
+    pub(crate) fn started(&self) -> Timestamp {
+        let (seconds, nanos) = self.started;
+        Timestamp { seconds, nanos }
+    }
+
+    fn path(&self) -> Option<FilePath> {
+        FilePath::resolve(&FilePath::root(), &unescape(&self.path)?).ok()
+    }
+
+    /// Writes the record so that a reader sees the old one or the new one.
+    pub(crate) fn save(&self, staging: &Dir, id: &StagingId) -> Result<()> {
+        let temporary = format!("{}{TEMPORARY}", id.0);
+        let text = serde_json::to_vec(self).expect("a record of numbers and text is valid JSON");
+        let written = disk::open_own(staging, &temporary).and_then(|file| {
+            disk::truncate(&file, 0)?;
+            disk::write_at(&file, &text, 0).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+            disk::rename_over((staging, OsStr::new(&temporary)), (staging, OsStr::new(&id.record())))
+        });
+        written.map_err(|errno| Error::io("write the staging record", id.record(), errno))
+    }
+}
+
+/// The record and the staged bytes of an upload to `path`, if there are any.
+pub(crate) fn find(staging: &Dir, id: &StagingId, path: &FilePath) -> Result<Option<(Record, u64)>> {
+    match read_record(staging, id)? {
+        Found::Foreign(found) => Err(Error::StagingVersion {
+            path: path.clone(),
+            found,
+            known: RECORD_VERSION,
+        }),
+        Found::Record(record) if record.path().as_ref() == Some(path) => {
+            let part = disk::find_at(staging, OsStr::new(&id.part()))
+                .map_err(|errno| Error::io("look at", id.part(), errno))?;
+            Ok(part.map(|meta| (record, meta.size)))
+        }
+        Found::Nothing | Found::Record(_) => Ok(None),
+    }
+}
+
+/// Deletes both files of a staged upload. Returns whether there were any bytes to delete.
+pub(crate) fn delete(staging: &Dir, id: &StagingId) -> Result<bool> {
+    let part = remove_if_there(staging, &id.part())?;
+    delete_record(staging, id)?;
+    Ok(part)
+}
+
+/// Deletes the record of an upload whose bytes are elsewhere now.
+pub(crate) fn delete_record(staging: &Dir, id: &StagingId) -> Result<()> {
+    remove_if_there(staging, &id.record()).map(drop)
+}
+
+fn remove_if_there(staging: &Dir, name: &str) -> Result<bool> {
+    match disk::unlink(staging, name) {
+        Ok(()) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(Error::io("delete the staged file", name, errno)),
+    }
+}
+
+/// All staged uploads of this version that are on disk.
+pub(crate) fn list(staging: &Dir) -> Result<Vec<(StagingId, StagedUpload)>> {
+    let mut uploads = Vec::new();
+    for name in names(staging)? {
+        let Some(id) = stem(&name?, PART) else {
+            continue;
+        };
+        if let Found::Record(record) = read_record(staging, &id)?
+            && let Some(upload) = describe(staging, &id, &record)?
+        {
+            uploads.push((id, upload));
+        }
+    }
+    Ok(uploads)
+}
+
+/// One staged upload as it is now, if it is still there.
+pub(crate) fn look(staging: &Dir, id: &StagingId) -> Result<Option<StagedUpload>> {
+    match read_record(staging, id)? {
+        Found::Record(record) => describe(staging, id, &record),
+        Found::Nothing | Found::Foreign(_) => Ok(None),
+    }
+}
+
+/// Puts the folder in order after whatever ended the last process: counts what can be resumed,
+/// deletes what has expired or belongs to nothing, leaves foreign versions alone.
+pub(crate) fn recover(staging: &Dir, ledger: &Ledger, expiry: Duration, now: Timestamp) -> Result<()> {
+    for name in names(staging)? {
+        let name = name?;
+        if let Some(id) = stem(&name, PART) {
+            let size = disk::stat_at(staging, OsStr::new(&name)).map_or(0, |meta| meta.size);
+            match read_record(staging, &id)? {
+                Found::Foreign(version) => {
+                    tracing::warn!(file = name, version, "staged upload of another version left alone");
+                    ledger.add_staged(size);
+                }
+                Found::Record(record)
+                    if describe(staging, &id, &record)?.is_some_and(|upload| upload.touched.age_at(now) < expiry) =>
+                {
+                    ledger.add_staged(size);
+                }
+                Found::Nothing | Found::Record(_) => {
+                    delete(staging, &id)?;
+                }
+            }
+        } else if let Some(id) = stem(&name, RECORD) {
+            let part = disk::find_at(staging, OsStr::new(&id.part())).unwrap_or(None);
+            if part.is_none() && !matches!(read_record(staging, &id)?, Found::Foreign(_)) {
+                remove_if_there(staging, &name)?;
+            }
+        } else if name.ends_with(TEMPORARY) {
+            remove_if_there(staging, &name)?;
+        }
+    }
+    Ok(())
+}
+
+/// `None` when the record is not for the file it is named after, or the bytes are gone.
+fn describe(staging: &Dir, id: &StagingId, record: &Record) -> Result<Option<StagedUpload>> {
+    let Some(path) = record.path().filter(|path| StagingId::of(path) == *id) else {
+        return Ok(None);
+    };
+    let look =
+        |name: String| disk::find_at(staging, OsStr::new(&name)).map_err(|errno| Error::io("look at", name, errno));
+    let (Some(part), Some(json)) = (look(id.part())?, look(id.record())?) else {
+        return Ok(None);
+    };
+    Ok(Some(StagedUpload {
+        path,
+        size: record.size,
+        staged: part.size,
+        modified: record.modified(),
+        started: record.started(),
+        // Not the modification time, which a commit that failed late has set to the source's.
+        touched: part.changed.max(json.changed),
+    }))
+}
+
+fn read_record(staging: &Dir, id: &StagingId) -> Result<Found> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u64,
+    }
+
+    let file = match disk::open_file(staging, OsStr::new(&id.record())) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Ok(Found::Nothing),
+        Err(errno) => return Err(Error::io("open", id.record(), errno)),
+    };
+    let mut text = vec![0; MAX_RECORD_BYTES];
+    let length = disk::read_at(&file, &mut text, 0).map_err(|error| Error::io("read", id.record(), error))?;
+    text.truncate(length);
+    Ok(match serde_json::from_slice::<Version>(&text) {
+        Ok(Version { version }) if version != RECORD_VERSION => Found::Foreign(version),
+        Ok(_) => serde_json::from_slice(&text).map_or(Found::Nothing, Found::Record),
+        Err(_) => Found::Nothing,
+    })
+}
+
+fn names(staging: &Dir) -> Result<impl Iterator<Item = Result<String>>> {
+    let fail = |errno| Error::io("list", "the staging folder", errno);
+    let names = Names::of(staging).map_err(fail)?;
+    Ok(names.filter_map(move |name| match name {
+        Ok(name) => name.into_string().ok().map(Ok),
+        Err(errno) => Some(Err(fail(errno))),
+    }))
+}
+
+fn stem(name: &str, suffix: &str) -> Option<StagingId> {
+    name.strip_suffix(suffix).map(|stem| StagingId(stem.to_owned()))
+}
+
+/// Any bytes as readable ASCII: `%` and two hexadecimal digits for what is not (RFC 3986).
+fn escape(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in bytes {
+        if byte.is_ascii_graphic() && *byte != b'%' {
+            text.push(char::from(*byte));
+        } else {
+            write!(text, "%{byte:02x}").expect("a string takes any text");
+        }
+    }
+    text
+}
+
+fn unescape(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let (digits, after) = rest.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+        rest = after;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests;

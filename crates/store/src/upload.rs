@@ -1,0 +1,375 @@
+//! Uploads: staged beside the target, proven, then published by one rename.
+//!
+//! [`Upload`] is the half that waits; the half that works ([`Writer`]) goes to a blocking thread with
+//! each chunk and comes back, so there is no lock on the data path and a dropped upload ends exactly
+//! when its last write does.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ftp_digest::{Algorithm, BlockDigests, Digest};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::blocking::{blocking, stopped};
+use crate::commit::Stored;
+use crate::error::{Error, Result};
+use crate::home::Home;
+use crate::path::FilePath;
+use crate::slots::Denied;
+use crate::staging::{self, StagedUpload, StagingId};
+use crate::time::Timestamp;
+
+mod writer;
+
+use writer::Writer;
+
+/// What to do with bytes that an earlier upload to the same path has left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Resume {
+    /// Continue whatever is there, cut to the announced size.
+    Always,
+    /// Continue if the size is known and size and modification time are those announced before.
+    #[default]
+    Auto,
+    /// Start anew.
+    Never,
+}
+
+/// What is announced before the first byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UploadSpec {
+    /// The size in bytes; `None` if it shows only at the end, as with standard input.
+    pub size: Option<u64>,
+    /// The modification time the stored file gets; `None` for the time of the upload.
+    pub modified: Option<Timestamp>,
+    /// Whether an existing file may be replaced.
+    pub replace: bool,
+    /// What to do with a staged prefix.
+    pub resume: Resume,
+    /// The algorithm in which the digest of the whole will come. Another one costs a second pass.
+    pub algorithm: Algorithm,
+    /// Whether missing parent directories are made.
+    pub make_parents: bool,
+}
+
+/// A running upload. Dropping it detaches: what is staged stays for a resume until it expires, what
+/// was reserved beyond it is given back.
+pub struct Upload {
+    path: FilePath,
+    size: Option<u64>,
+    held: u64,
+    /// Length of the prefix once the write in flight has ended.
+    end: u64,
+    superseded: CancellationToken,
+    side: Side,
+}
+
+/// Where the working half is.
+enum Side {
+    Here(Box<Writer>),
+    /// On a blocking thread; its last result comes back with it.
+    Away(JoinHandle<(Box<Writer>, Result<()>)>),
+    /// Lost with a runtime that is shutting down.
+    Gone,
+}
+
+impl Home {
+    /// Begins or continues the upload of a file.
+    ///
+    /// Everything that can be refused is refused here, before any byte: a bad target, a missing
+    /// parent, too little quota or disk space. A running upload to the same path is told to stop and
+    /// awaited, for at most ten seconds.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] when the older upload does not end, [`Error::Superseded`] when a newer one
+    /// arrives meanwhile, [`Error::Exists`], [`Error::IsDirectory`], [`Error::NotAFile`],
+    /// [`Error::NotFound`] (no parent), [`Error::OutsideHome`], [`Error::QuotaBytes`],
+    /// [`Error::QuotaEntries`], [`Error::NoSpace`], [`Error::StagingVersion`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: a dropped call leaves nothing behind but, possibly, parent directories.
+    pub async fn begin_upload(&self, path: &FilePath, spec: UploadSpec) -> Result<Upload> {
+        let id = StagingId::of(path);
+        let claim = match self.state().slots().try_claim(&id) {
+            Some(claim) => claim,
+            None => {
+                // Nobody is cut off for a request that would be refused anyway.
+                let (state, target) = (Arc::clone(self.state()), path.clone());
+                blocking(move || writer::check_target(&state, &target, &spec).map(drop)).await?;
+                self.take_over(path, &id).await?
+            }
+        };
+        let superseded = claim.superseded().clone();
+        let (state, target) = (Arc::clone(self.state()), path.clone());
+        let writer = blocking(move || Writer::begin(state, target, id, claim, spec)).await?;
+        let held = writer.length();
+        Ok(Upload {
+            path: path.clone(),
+            size: spec.size,
+            held,
+            end: held,
+            superseded,
+            side: Side::Here(Box::new(writer)),
+        })
+    }
+
+    /// All uploads that are staged, running ones included once they hold more than a block.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is changed.
+    pub async fn uploads(&self) -> Result<Vec<StagedUpload>> {
+        let state = Arc::clone(self.state());
+        blocking(move || {
+            let uploads = staging::list(state.staging())?;
+            Ok(uploads.into_iter().map(|(_, upload)| upload).collect())
+        })
+        .await
+    }
+
+    /// Deletes what is staged for `path` and gives its bytes back; cuts off a running upload.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if nothing is staged, [`Error::Busy`] if a running upload does not end.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: it happens wholly or not at all.
+    pub async fn discard_upload(&self, path: &FilePath) -> Result<()> {
+        let id = StagingId::of(path);
+        let claim = self.take_over(path, &id).await?;
+        let (state, path) = (Arc::clone(self.state()), path.clone());
+        blocking(move || {
+            let found = state.discard_staged(&id)?;
+            drop(claim);
+            found.then_some(()).ok_or(Error::NotFound { path })
+        })
+        .await
+    }
+
+    async fn take_over(&self, path: &FilePath, id: &StagingId) -> Result<crate::slots::Claim> {
+        let path = || path.clone();
+        self.state().slots().take_over(id).await.map_err(|denied| match denied {
+            Denied::Busy => Error::Busy { path: path() },
+            Denied::Superseded => Error::Superseded { path: path() },
+        })
+    }
+}
+
+impl Upload {
+    /// The target.
+    pub fn path(&self) -> &FilePath {
+        &self.path
+    }
+
+    /// Length of the prefix that was kept from an earlier attempt; 0 for a new upload.
+    pub fn held(&self) -> u64 {
+        self.held
+    }
+
+    /// Cancelled when a newer upload to the same path wants to take over: stop and drop this one.
+    pub fn superseded(&self) -> CancellationToken {
+        self.superseded.clone()
+    }
+
+    /// Reads the kept prefix once: its block digests for comparison with the source, and the running
+    /// digest of the whole, which goes on from there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Superseded`] or what reading gave.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: called again, it begins again.
+    pub async fn held_blocks(&mut self) -> Result<BlockDigests> {
+        self.job(|writer| {
+            writer.begin_pass();
+            Ok(())
+        })
+        .await?;
+        loop {
+            self.refuse_if_superseded()?;
+            self.job(Writer::pass_step).await?;
+            if let Some(blocks) = self.here()?.take_blocks() {
+                return Ok(blocks);
+            }
+        }
+    }
+
+    /// Takes a chunk: directly behind the prefix held, or inside it to repair it.
+    ///
+    /// The write may still be under way when this returns; its failure then shows at the next call.
+    /// At most one chunk is under way, so memory stays bounded by two chunks.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Gap`] and [`Error::TooLong`] for chunks that do not fit, [`Error::Superseded`],
+    /// [`Error::QuotaBytes`] (only with unknown size), [`Error::NoSpace`], [`Error::Io`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: a dropped call has not taken the chunk.
+    pub async fn write_at(&mut self, offset: u64, chunk: Bytes) -> Result<()> {
+        self.settle().await?;
+        self.refuse_if_superseded()?;
+        let path = || self.path.clone();
+        let end = offset.saturating_add(chunk.len() as u64);
+        if offset > self.end {
+            let held = self.end;
+            return Err(Error::Gap {
+                path: path(),
+                held,
+                offset,
+            });
+        }
+        if let Some(announced) = self.size.filter(|size| end > *size) {
+            return Err(Error::TooLong {
+                path: path(),
+                announced,
+                end,
+            });
+        }
+        if !chunk.is_empty() {
+            self.start(move |writer| writer.write_at(offset, &chunk))?;
+            self.end = self.end.max(end);
+        }
+        Ok(())
+    }
+
+    /// Proves the staged bytes against `length` and `digest` and publishes them; with
+    /// [`Durability::Full`](crate::Durability::Full) only after they and the name are durable.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LengthMismatch`], [`Error::DigestMismatch`], [`Error::Superseded`],
+    /// [`Error::Exists`] (meanwhile), [`Error::NotFound`] (the parent is gone) and others: nothing is
+    /// published then, and what is staged stays for a resume. Only an [`Error::Io`] about durability
+    /// comes after publication.
+    ///
+    /// # Cancel safety
+    ///
+    /// Before publication has begun, dropping detaches. From then on it runs to its end, with exact
+    /// accounting; whoever wants to know the outcome asks by [`Home::stat`] with digest.
+    pub async fn commit(mut self, length: u64, digest: Digest) -> Result<Stored> {
+        self.settle().await?;
+        let found = self.here()?.length();
+        if let Some(expected) = self
+            .size
+            .into_iter()
+            .chain([length])
+            .find(|expected| *expected != found)
+        {
+            return Err(Error::LengthMismatch {
+                path: self.path.clone(),
+                expected,
+                found,
+            });
+        }
+        let algorithm = digest.algorithm();
+        while !self.here()?.is_hashed(algorithm) {
+            self.refuse_if_superseded()?;
+            self.job(move |writer| writer.hash_step(algorithm)).await?;
+        }
+        self.refuse_if_superseded()?;
+        let Side::Here(writer) = std::mem::replace(&mut self.side, Side::Gone) else {
+            return Err(stopped());
+        };
+        let (answer, stored) = oneshot::channel();
+        tokio::task::spawn_blocking(move || writer.commit(digest, answer));
+        stored.await.map_err(|_| stopped())?
+    }
+
+    /// Gives up: deletes what is staged and gives its bytes back.
+    ///
+    /// # Cancel safety
+    ///
+    /// Before the deletion has begun, dropping detaches; afterwards it runs to its end.
+    pub async fn abort(mut self) -> Result<()> {
+        // How the last write ended is of no interest any more.
+        let _ = self.settle().await;
+        match std::mem::replace(&mut self.side, Side::Gone) {
+            Side::Here(writer) => blocking(move || writer.abort()).await,
+            Side::Away(_) | Side::Gone => Err(stopped()),
+        }
+    }
+
+    fn refuse_if_superseded(&self) -> Result<()> {
+        if self.superseded.is_cancelled() {
+            let path = self.path.clone();
+            return Err(Error::Superseded { path });
+        }
+        Ok(())
+    }
+
+    /// Waits until the working half is back, and reports how its last job ended.
+    async fn settle(&mut self) -> Result<()> {
+        let Side::Away(job) = &mut self.side else {
+            return Ok(());
+        };
+        match job.await {
+            Ok((writer, result)) => {
+                if result.is_err() {
+                    self.end = writer.length();
+                }
+                self.side = Side::Here(writer);
+                result
+            }
+            Err(error) => {
+                self.side = Side::Gone;
+                match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(_) => Err(stopped()),
+                }
+            }
+        }
+    }
+
+    fn here(&mut self) -> Result<&mut Writer> {
+        match &mut self.side {
+            Side::Here(writer) => Ok(writer),
+            Side::Away(_) | Side::Gone => Err(stopped()),
+        }
+    }
+
+    /// Sends the working half away. Call [`Upload::settle`] first.
+    fn start(&mut self, work: impl FnOnce(&mut Writer) -> Result<()> + Send + 'static) -> Result<()> {
+        match std::mem::replace(&mut self.side, Side::Gone) {
+            Side::Here(mut writer) => {
+                self.side = Side::Away(tokio::task::spawn_blocking(move || {
+                    let result = work(&mut writer);
+                    (writer, result)
+                }));
+                Ok(())
+            }
+            side => {
+                self.side = side;
+                Err(stopped())
+            }
+        }
+    }
+
+    /// Sends the working half away and waits for it.
+    async fn job(&mut self, work: impl FnOnce(&mut Writer) -> Result<()> + Send + 'static) -> Result<()> {
+        self.settle().await?;
+        self.start(work)?;
+        self.settle().await
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        // Detaching may write or delete a file, which is no work for the runtime's own threads. A
+        // writer that is away detaches where it is.
+        if let Side::Here(writer) = std::mem::replace(&mut self.side, Side::Gone)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn_blocking(move || drop(writer));
+        }
+    }
+}
