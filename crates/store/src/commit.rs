@@ -192,7 +192,7 @@ fn publish_batch(batch: Vec<Publication>) {
 fn not_durable(path: &FilePath) -> Error {
     Error::io(
         "make the new name durable of",
-        path,
+        &path,
         std::io::Error::other("the directory could not be synced"),
     )
 }

@@ -63,7 +63,6 @@ impl Meta {
 
 #[expect(
     clippy::unnecessary_cast,
-    clippy::useless_conversion,
     reason = "the field types of `stat` differ between architectures"
 )]
 impl From<Stat> for Meta {
@@ -106,7 +105,7 @@ pub(crate) fn open_or_create_private(parent: &Dir, name: &str) -> Result<Dir, Er
     builder.mode(PRIVATE_MODE);
     match parent.create_dir_with(name, &builder) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO));
+            Err(Errno::from_io_error(&error).unwrap_or(Errno::IO))
         }
         _ => open_dir(parent, OsStr::new(name)),
     }

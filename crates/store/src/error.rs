@@ -1,5 +1,6 @@
 //! What can go wrong, by meaning, with the figures a person needs to act.
 
+use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
 
@@ -29,9 +30,9 @@ pub enum Error {
         /// The target.
         path: FilePath,
         /// The digest the sender gave.
-        expected: Digest,
+        expected: Box<Digest>,
         /// The digest of the staged bytes.
-        found: Digest,
+        found: Box<Digest>,
     },
     /// Something of this name exists and replacing was not asked for.
     #[error("{path} already exists")]
@@ -229,7 +230,7 @@ impl Error {
     }
 
     /// A failure that concerns the store's own files or no path of the user.
-    pub(crate) fn io(what: &'static str, place: impl ToString, source: impl Into<io::Error>) -> Self {
+    pub(crate) fn io(what: &'static str, place: &(impl Display + ?Sized), source: impl Into<io::Error>) -> Self {
         Self::Io {
             what,
             place: place.to_string(),

@@ -91,7 +91,7 @@ impl HomeState {
         let fail = |what| {
             move |errno: Errno| {
                 let place = format!("{RESERVED_NAME} in {path:?}");
-                Error::io(what, place, errno)
+                Error::io(what, &place, errno)
             }
         };
         let reserved = disk::open_or_create_private(&root, RESERVED_NAME).map_err(fail("open or create"))?;

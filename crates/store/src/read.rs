@@ -131,7 +131,7 @@ impl ReadFile {
             let start = buffer.len();
             buffer.resize(start + length, 0);
             let read = disk::read_at(source.file(), &mut buffer[start..], offset)
-                .map_err(|error| Error::io("read", path, error))?;
+                .map_err(|error| Error::io("read", &path, error))?;
             buffer.truncate(start + read);
             Ok(buffer)
         })
@@ -245,7 +245,7 @@ pub(crate) fn hash_range(
     while hasher.length() < end {
         let left = usize::try_from(end - hasher.length()).unwrap_or(BUFFER_BYTES);
         let wanted = &mut buffer[..left.min(BUFFER_BYTES)];
-        let count = disk::read_at(file, wanted, hasher.length()).map_err(|error| Error::io("read", path, error))?;
+        let count = disk::read_at(file, wanted, hasher.length()).map_err(|error| Error::io("read", &path, error))?;
         if count == 0 {
             return Err(Error::SourceChanged { path: path.clone() });
         }

@@ -123,7 +123,7 @@ impl Record {
             disk::write_at(&file, &text, 0).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
             disk::rename_over((staging, OsStr::new(&temporary)), (staging, OsStr::new(&id.record())))
         });
-        written.map_err(|errno| Error::io("write the staging record", id.record(), errno))
+        written.map_err(|errno| Error::io("write the staging record", &id.record(), errno))
     }
 }
 
@@ -137,7 +137,7 @@ pub(crate) fn find(staging: &Dir, id: &StagingId, path: &FilePath) -> Result<Opt
         }),
         Found::Record(record) if record.path().as_ref() == Some(path) => {
             let part = disk::find_at(staging, OsStr::new(&id.part()))
-                .map_err(|errno| Error::io("look at", id.part(), errno))?;
+                .map_err(|errno| Error::io("look at", &id.part(), errno))?;
             Ok(part.map(|meta| (record, meta.size)))
         }
         Found::Nothing | Found::Record(_) => Ok(None),
@@ -160,7 +160,7 @@ fn remove_if_there(staging: &Dir, name: &str) -> Result<bool> {
     match disk::unlink(staging, name) {
         Ok(()) => Ok(true),
         Err(Errno::NOENT) => Ok(false),
-        Err(errno) => Err(Error::io("delete the staged file", name, errno)),
+        Err(errno) => Err(Error::io("delete the staged file", &name, errno)),
     }
 }
 
@@ -227,7 +227,7 @@ fn describe(staging: &Dir, id: &StagingId, record: &Record) -> Result<Option<Sta
         return Ok(None);
     };
     let look =
-        |name: String| disk::find_at(staging, OsStr::new(&name)).map_err(|errno| Error::io("look at", name, errno));
+        |name: String| disk::find_at(staging, OsStr::new(&name)).map_err(|errno| Error::io("look at", &name, errno));
     let (Some(part), Some(json)) = (look(id.part())?, look(id.record())?) else {
         return Ok(None);
     };
@@ -251,10 +251,10 @@ fn read_record(staging: &Dir, id: &StagingId) -> Result<Found> {
     let file = match disk::open_file(staging, OsStr::new(&id.record())) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Ok(Found::Nothing),
-        Err(errno) => return Err(Error::io("open", id.record(), errno)),
+        Err(errno) => return Err(Error::io("open", &id.record(), errno)),
     };
     let mut text = vec![0; MAX_RECORD_BYTES];
-    let length = disk::read_at(&file, &mut text, 0).map_err(|error| Error::io("read", id.record(), error))?;
+    let length = disk::read_at(&file, &mut text, 0).map_err(|error| Error::io("read", &id.record(), error))?;
     text.truncate(length);
     Ok(match serde_json::from_slice::<Version>(&text) {
         Ok(Version { version }) if version != RECORD_VERSION => Found::Foreign(version),

@@ -153,7 +153,7 @@ impl Store {
 }
 
 fn open_root(path: &Path) -> Result<(Dir, FileId)> {
-    let fail = |error| Error::io("open or create the home", format!("{path:?}"), error);
+    let fail = |error| Error::io("open or create the home", &format!("{path:?}"), error);
     let root = disk::open_or_create_root(path).map_err(fail)?;
     let meta = disk::stat_fd(&root).map_err(|errno| fail(errno.into()))?;
     Ok((root, meta.id))

@@ -105,7 +105,7 @@ impl Home {
         };
         let superseded = claim.superseded().clone();
         let (state, target) = (Arc::clone(self.state()), path.clone());
-        let writer = blocking(move || Writer::begin(state, target, id, claim, spec)).await?;
+        let writer = blocking(move || Writer::begin(&state, target, id, claim, spec)).await?;
         let held = writer.length();
         Ok(Upload {
             path: path.clone(),

@@ -181,7 +181,10 @@ impl HomeState {
                 let emptied = levels.pop().map(|(level, _)| level.name);
                 if let (Some((parent, _)), Some(name)) = (levels.last(), emptied) {
                     let place = Place {
-                        dir: parent.dir.try_clone().map_err(|error| Error::io("open", path, error))?,
+                        dir: parent
+                            .dir
+                            .try_clone()
+                            .map_err(|error| Error::io("open", &path, error))?,
                         name,
                     };
                     self.unlink_dir(&place, path, removed)?;

@@ -59,7 +59,7 @@ fn recovery_counts_what_can_be_resumed_and_deletes_the_rest() {
     assert_eq!((usage.pending, usage.uploads), (12, 2));
     let mut left: Vec<_> = Names::of(&dir).unwrap().map(Result::unwrap).collect();
     left.sort();
-    let mut expected = [
+    let mut expected: [std::ffi::OsString; 4] = [
         id.part().into(),
         id.record().into(),
         "new.json".into(),

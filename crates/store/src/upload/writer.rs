@@ -43,13 +43,13 @@ pub(crate) fn check_target(home: &HomeState, path: &FilePath, spec: &UploadSpec)
 
 impl Writer {
     pub(crate) fn begin(
-        home: Arc<HomeState>,
+        home: &Arc<HomeState>,
         path: FilePath,
         id: StagingId,
         claim: Claim,
         spec: UploadSpec,
     ) -> Result<Self> {
-        let is_new = check_target(&home, &path, &spec)?;
+        let is_new = check_target(home, &path, &spec)?;
         let found = staging::find(home.staging(), &id, &path)?;
         let on_disk = found.as_ref().map(|(_, length)| *length);
         let continued = found.filter(|(record, _)| match spec.resume {
@@ -72,7 +72,7 @@ impl Writer {
             saved: on_disk.is_some(),
             _claim: claim,
         };
-        let mut staged = StagedFile::open(Arc::clone(&home), path, id, booking, on_disk, fate)?;
+        let mut staged = StagedFile::open(Arc::clone(home), path, id, booking, on_disk, fate)?;
         if spec.make_parents {
             home.make_parents(staged.target())?;
         }
@@ -169,8 +169,8 @@ impl Writer {
         } else {
             Err(Error::DigestMismatch {
                 path: staged.target().clone(),
-                expected,
-                found,
+                expected: Box::new(expected),
+                found: Box::new(found),
             })
         };
         let home = Arc::clone(staged.home());
