@@ -4,6 +4,7 @@
 mod audit;
 mod config;
 mod escape;
+pub mod logging;
 mod table;
 
 pub use config::{

@@ -123,14 +123,6 @@ fn read_tls(mut section: Section<'_>, directory: &Path, faults: &mut FaultList<'
     let enabled = section.take("enabled", faults, boolean).unwrap_or(true);
     let certificate = section.take("certificate", faults, optional_path(directory)).flatten();
     let key = section.take("key", faults, optional_path(directory)).flatten();
-    let half = |given: &str, missing: &str| {
-        (
-            format!("`{given}` is given without `{missing}`"),
-            Some(format!(
-                "add `{missing}`, or remove `{given}` to let the server make its own certificate"
-            )),
-        )
-    };
     let tls = match (certificate, key) {
         _ if !enabled => TlsConfig::Off,
         (Some(certificate), Some(key)) => TlsConfig::Own { certificate, key },
@@ -141,8 +133,13 @@ fn read_tls(mut section: Section<'_>, directory: &Path, faults: &mut FaultList<'
             } else {
                 ("key", "certificate")
             };
-            let (message, hint) = half(given, missing);
-            faults.add(section.place(given).unwrap_or(0..0), message, hint);
+            faults.add(
+                section.place(given).unwrap_or(0..0),
+                format!("`{given}` is given without `{missing}`"),
+                Some(format!(
+                    "add `{missing}`, or remove `{given}` to let the server make its own certificate"
+                )),
+            );
             TlsConfig::Automatic
         }
     };

@@ -1,0 +1,54 @@
+//! A record as one flat JSON object on one line.
+
+use std::io;
+
+use serde::Serializer as _;
+use serde::ser::SerializeMap as _;
+use serde_json::ser::{Formatter, Serializer};
+
+use super::record::Record;
+use crate::escape::is_hazardous;
+
+/// The object, ended by a newline. Hazardous characters are escaped as JSON allows, so the line is
+/// safe to look at with any tool and reads back as exactly the text that was logged.
+pub(super) fn render(record: &Record) -> Vec<u8> {
+    let mut line = Vec::with_capacity(256);
+    write(&mut line, record).expect("texts and numbers always become JSON");
+    line.push(b'\n');
+    line
+}
+
+fn write(line: &mut Vec<u8>, record: &Record) -> serde_json::Result<()> {
+    let mut serializer = Serializer::with_formatter(line, Harmless);
+    let mut map = serializer.serialize_map(None)?;
+    map.serialize_entry("time", &format!("{:.3}", record.time))?;
+    map.serialize_entry("level", &record.level.as_str().to_ascii_lowercase())?;
+    match &record.event {
+        Some(event) => map.serialize_entry("event", event)?,
+        None => map.serialize_entry("target", record.target)?,
+    }
+    map.serialize_entry("message", &record.message)?;
+    for (name, value) in &record.fields {
+        map.serialize_entry(name, value)?;
+    }
+    map.end()
+}
+
+/// Compact JSON in which hazardous characters are always escaped.
+struct Harmless;
+
+impl Formatter for Harmless {
+    fn write_string_fragment<W: io::Write + ?Sized>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(is_hazardous) {
+            let (safe, hazard) = rest.split_at(at);
+            writer.write_all(safe.as_bytes())?;
+            let c = hazard.chars().next().expect("`find` found a character there");
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            rest = &hazard[c.len_utf8()..];
+        }
+        writer.write_all(rest.as_bytes())
+    }
+}

@@ -1,0 +1,207 @@
+//! Lines on their way to a thread that writes them.
+
+use std::collections::VecDeque;
+use std::io;
+use std::mem;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// Lines that may wait. At some 300 bytes each this is 2.5 MiB, and about a second of a busy server.
+const CAPACITY: usize = 8192;
+
+/// How long the end waits for the lines that are left: a stopped terminal must not keep the process.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A bounded queue with one writing thread. Whoever adds a line never waits for the writing.
+pub(super) struct Queue {
+    state: Mutex<State>,
+    /// There is something to write, or nothing more will come.
+    work: Condvar,
+    /// The thread has ended.
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    lines: VecDeque<Vec<u8>>,
+    /// Lines that did not fit or could not be written since the last report.
+    lost: u64,
+    closed: bool,
+    ended: bool,
+}
+
+impl Queue {
+    /// Starts the thread. `write` writes one whole line; `lost` is the line that reports how many are
+    /// missing.
+    pub(super) fn start(
+        thread: &str,
+        write: impl FnMut(&[u8]) -> io::Result<()> + Send + 'static,
+        lost: impl Fn(u64) -> Vec<u8> + Send + 'static,
+    ) -> io::Result<Arc<Self>> {
+        let queue = Arc::new(Self {
+            state: Mutex::default(),
+            work: Condvar::new(),
+            ended: Condvar::new(),
+        });
+        let writer = Arc::clone(&queue);
+        thread::Builder::new()
+            .name(thread.to_owned())
+            .spawn(move || writer.run(write, lost))?;
+        Ok(queue)
+    }
+
+    /// Adds a line, or counts it as lost when the queue is full or closed.
+    pub(super) fn push(&self, line: Vec<u8>) {
+        let mut state = self.lock();
+        if state.closed || state.lines.len() >= CAPACITY {
+            state.lost += 1;
+        } else {
+            state.lines.push_back(line);
+            self.work.notify_one();
+        }
+    }
+
+    /// Takes no more lines and waits, within bounds, until those it has are written.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        self.work.notify_one();
+        // Whether it ended or took too long: the process ends now.
+        drop(
+            self.ended
+                .wait_timeout_while(state, CLOSE_TIMEOUT, |state| !state.ended),
+        );
+    }
+
+    fn run(&self, mut write: impl FnMut(&[u8]) -> io::Result<()>, report: impl Fn(u64) -> Vec<u8>) {
+        loop {
+            let (lines, lost, closed) = {
+                let state = self.lock();
+                let mut state = self
+                    .work
+                    .wait_while(state, |state| state.lines.is_empty() && !state.closed)
+                    .unwrap_or_else(PoisonError::into_inner);
+                (mem::take(&mut state.lines), mem::take(&mut state.lost), state.closed)
+            };
+            let mut unwritten = if lost > 0 && write(&report(lost)).is_err() {
+                lost
+            } else {
+                0
+            };
+            for line in lines {
+                // A report that fits where a line did not would hide that the log has a hole.
+                if unwritten > 0 && write(&report(unwritten)).is_ok() {
+                    unwritten = 0;
+                }
+                if write(&line).is_err() {
+                    unwritten += 1;
+                }
+            }
+            let mut state = self.lock();
+            state.lost += unwritten;
+            if closed {
+                state.ended = true;
+                self.ended.notify_all();
+                return;
+            }
+        }
+    }
+
+    /// A panic while the lock is held leaves counters and whole lines: the log goes on.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn report(lost: u64) -> Vec<u8> {
+        format!("lost {lost}").into_bytes()
+    }
+
+    #[test]
+    fn closing_writes_every_line_in_order() {
+        let (sender, written) = mpsc::channel();
+        let queue = Queue::start(
+            "test",
+            move |line| sender.send(line.to_vec()).map_err(io::Error::other),
+            report,
+        );
+        let queue = queue.unwrap();
+        for number in 0..100u8 {
+            queue.push(vec![number]);
+        }
+        queue.close();
+        assert_eq!(
+            written.iter().collect::<Vec<_>>(),
+            (0..100).map(|number| vec![number]).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn a_stuck_writer_never_blocks_and_the_hole_is_reported() {
+        let (entered, started) = mpsc::channel();
+        let (release, gate) = mpsc::channel::<()>();
+        let (sender, written) = mpsc::channel();
+        let queue = Queue::start(
+            "test",
+            move |line| {
+                entered.send(()).map_err(io::Error::other)?;
+                // Passes once for each release, and freely when the test has dropped its end.
+                gate.recv().ok();
+                sender.send(line.to_vec()).map_err(io::Error::other)
+            },
+            report,
+        )
+        .unwrap();
+        queue.push(b"first".to_vec());
+        started.recv().unwrap();
+        for _ in 0..CAPACITY + 7 {
+            queue.push(b"more".to_vec());
+        }
+        drop(release);
+        queue.close();
+        let lines: Vec<_> = written.iter().collect();
+        assert_eq!(lines.len(), 1 + 1 + CAPACITY);
+        assert_eq!(lines[1], b"lost 7");
+    }
+
+    #[test]
+    fn lines_that_cannot_be_written_are_counted_and_reported_later() {
+        let (sender, written) = mpsc::channel();
+        let mut full = 3;
+        let queue = Queue::start(
+            "test",
+            move |line| {
+                if full > 0 {
+                    full -= 1;
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+                sender
+                    .send(String::from_utf8_lossy(line).into_owned())
+                    .map_err(io::Error::other)
+            },
+            report,
+        )
+        .unwrap();
+        for line in ["a", "b", "c", "d"] {
+            queue.push(line.into());
+        }
+        queue.close();
+        let lines: Vec<_> = written.iter().collect();
+        // Failed attempts are those of lines and of reports alike, so how many lines are missing
+        // depends on how they were batched; none may be missing without being reported.
+        let lost: usize = lines
+            .iter()
+            .filter_map(|line| line.strip_prefix("lost ")?.parse::<usize>().ok())
+            .sum();
+        let kept = lines.iter().filter(|line| !line.starts_with("lost")).count();
+        assert!(lost > 0, "{lines:?}");
+        assert_eq!(lost + kept, 4, "{lines:?}");
+    }
+}

@@ -1,0 +1,82 @@
+//! One event, taken out of `tracing`, before it is rendered.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level};
+
+/// An event with its fields in the order in which they were written down.
+pub(super) struct Record {
+    pub(super) time: Timestamp,
+    pub(super) level: Level,
+    /// The kind of event, such as `transfer`. Events of libraries have none.
+    pub(super) event: Option<String>,
+    /// The module that raised it.
+    pub(super) target: &'static str,
+    pub(super) message: String,
+    pub(super) fields: Vec<(&'static str, Value)>,
+}
+
+impl Record {
+    pub(super) fn new(event: &Event<'_>) -> Self {
+        let metadata = event.metadata();
+        let mut record = Self {
+            time: Timestamp::now(),
+            level: *metadata.level(),
+            event: None,
+            target: metadata.target(),
+            message: String::new(),
+            fields: Vec::new(),
+        };
+        event.record(&mut record);
+        record
+    }
+
+    /// The report of lines that could not be written.
+    pub(super) fn lost(lines: u64) -> Self {
+        Self {
+            time: Timestamp::now(),
+            level: Level::ERROR,
+            event: Some("failure".to_owned()),
+            target: module_path!(),
+            message: "log lines were lost here".to_owned(),
+            fields: vec![("lost", lines.into())],
+        }
+    }
+
+    fn put(&mut self, field: &Field, value: Value) {
+        match (field.name(), value) {
+            ("event", Value::String(event)) => self.event = Some(event),
+            ("message", Value::String(message)) => self.message = message,
+            (name, value) => self.fields.push((name, value)),
+        }
+    }
+}
+
+impl Visit for Record {
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value.into());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field, format!("{value:?}").into());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value.into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value.into());
+    }
+}
