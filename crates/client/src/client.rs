@@ -1,144 +1,160 @@
-//! placeholder: signatures
-use std::path::Path;
+//! A user's connection to a server: made when needed, made again after a loss.
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use ftp_digest::{Algorithm, Digest};
-use ftp_proto::scram::DerivedKeys;
-use ftp_proto::{Entry, Staged, Stored, UsageReport};
-use tokio::io::{AsyncRead, AsyncWrite};
+use ftp_proto::Re;
+use ftp_proto::scram::{Credential, DerivedKeys};
 
-use crate::{ConnectOptions, Error, GetItem, Observer, Outcome, PutItem, RemotePath, TransferOptions, Transferred};
+use crate::link::{Link, wrong_reply};
+use crate::observer::{Event, Observer};
+use crate::{ConnectOptions, Error, ErrorKind, RemotePath, RetryPolicy, login};
 
-/// A user's connection to a server. Connects when first needed, and again after a loss.
-pub struct Client {}
-
-/// A listing.
-pub struct Listing<'a> {
-    _c: &'a mut Client,
-}
-
-impl Listing<'_> {
-    /// next page
-    pub async fn next_page(&mut self) -> Result<Option<Vec<Entry>>, Error> {
-        unimplemented!()
-    }
+/// A user's connection to a server.
+///
+/// Nothing is sent before the first operation. An operation that is dropped before it ends gives up
+/// its connection; the next one makes another.
+pub struct Client {
+    pub(crate) options: ConnectOptions,
+    pub(crate) observer: Arc<dyn Observer>,
+    link: Option<Link>,
 }
 
 impl Client {
-    /// new; nothing is sent yet
-    pub fn new(_options: ConnectOptions, _observer: Arc<dyn Observer>) -> Self {
-        unimplemented!()
+    /// A client that is not connected yet.
+    pub fn new(options: ConnectOptions, observer: Arc<dyn Observer>) -> Self {
+        Self {
+            options,
+            observer,
+            link: None,
+        }
     }
-    /// connects and logs in, unless that is done; the keys may be saved in place of the password
+
+    /// Logs in anew, without retries. The keys that come back may be kept instead of the password, and
+    /// are used for every later connection of this client.
+    ///
+    /// # Errors
+    /// [`Error::Connect`], [`Error::Login`] and what the wire can do.
+    ///
+    /// # Cancel safety
+    /// Safe.
     pub async fn login(&mut self) -> Result<DerivedKeys, Error> {
-        unimplemented!()
+        self.link = None;
+        let (link, keys) = login::connect(&self.options).await?;
+        // A password costs PBKDF2 at each login; its keys cost nothing.
+        self.options.credential = Credential::Keys(keys.clone());
+        self.link = Some(enter(link, self.options.directory.as_ref()).await?);
+        Ok(keys)
     }
-    /// fingerprint etc: agent string of the server
+
+    /// Program and version of the server, while connected.
     pub fn server_agent(&self) -> Option<&str> {
-        unimplemented!()
+        self.link.as_ref().map(Link::agent)
     }
-    /// answers with the new working directory (absolute)
-    pub async fn cd(&mut self, _path: &RemotePath) -> Result<RemotePath, Error> {
-        unimplemented!()
-    }
-    /// pwd
-    pub async fn pwd(&mut self) -> Result<RemotePath, Error> {
-        unimplemented!()
-    }
-    /// stat
-    pub async fn stat(&mut self, _path: &RemotePath, _digest: bool) -> Result<Entry, Error> {
-        unimplemented!()
-    }
-    /// ls
-    pub async fn list(&mut self, _path: &RemotePath, _digests: bool) -> Result<Listing<'_>, Error> {
-        unimplemented!()
-    }
-    /// mkdir
-    pub async fn mkdir(&mut self, _path: &RemotePath, _parents: bool) -> Result<(), Error> {
-        unimplemented!()
-    }
-    /// rm
-    pub async fn rm(&mut self, _path: &RemotePath) -> Result<(), Error> {
-        unimplemented!()
-    }
-    /// rmdir
-    pub async fn rmdir(&mut self, _path: &RemotePath, _recursive: bool) -> Result<(), Error> {
-        unimplemented!()
-    }
-    /// mv
-    pub async fn mv(&mut self, _from: &RemotePath, _to: &RemotePath, _replace: bool) -> Result<(), Error> {
-        unimplemented!()
-    }
-    /// cp
-    pub async fn cp(&mut self, _from: &RemotePath, _to: &RemotePath, _replace: bool) -> Result<Stored, Error> {
-        unimplemented!()
-    }
-    /// df
-    pub async fn df(&mut self) -> Result<UsageReport, Error> {
-        unimplemented!()
-    }
-    /// digest, size, kept from the upload (true) or computed now
-    pub async fn sum(
-        &mut self,
-        _path: &RemotePath,
-        _algorithm: Algorithm,
-        _fresh: bool,
-    ) -> Result<(Digest, u64, bool), Error> {
-        unimplemented!()
-    }
-    /// round trip time
-    pub async fn ping(&mut self) -> Result<Duration, Error> {
-        unimplemented!()
-    }
-    /// staged uploads
-    pub async fn uploads(&mut self) -> Result<Vec<Staged>, Error> {
-        unimplemented!()
-    }
-    /// discards one
-    pub async fn discard(&mut self, _path: &RemotePath) -> Result<(), Error> {
-        unimplemented!()
-    }
-    /// says goodbye
-    pub async fn quit(&mut self) -> Result<(), Error> {
-        unimplemented!()
-    }
-    /// Keeps the session alive while the user thinks; returns only when the connection is lost (next call reconnects). Cancel safe.
+
+    /// Keeps the session alive while nothing else is asked; comes back only when it is lost.
+    ///
+    /// # Cancel safety
+    /// Safe.
     pub async fn keep_alive(&mut self) -> Error {
-        unimplemented!()
+        let Some(link) = self.link.as_mut() else {
+            return std::future::pending().await;
+        };
+        let error = match link.receive().await {
+            Ok(incoming) => crate::link::unexpected(&incoming),
+            Err(error) => error,
+        };
+        self.link = None;
+        error
     }
-    /// uploads each item, going on after failures; outcomes are told one by one through `Event::Finished/Failed` and returned in order
-    pub async fn put(&mut self, _items: Vec<PutItem>, _options: &TransferOptions) -> Vec<Outcome> {
-        unimplemented!()
+
+    /// Takes the connection, making one if there is none, with retries. Whoever takes it gives it back
+    /// with [`Client::keep`] unless it broke.
+    pub(crate) async fn take(&mut self) -> Result<Link, Error> {
+        if let Some(link) = self.link.take() {
+            return Ok(link);
+        }
+        let mut retry = Retry::new(self.options.retry, Arc::clone(&self.observer));
+        loop {
+            match self.login().await {
+                Ok(_) => return self.link.take().ok_or(Error::Closed),
+                Err(error) => retry.pause(error).await?,
+            }
+        }
     }
-    /// downloads each item
-    pub async fn get(&mut self, _items: Vec<GetItem>, _options: &TransferOptions) -> Vec<Outcome> {
-        unimplemented!()
+
+    pub(crate) fn keep(&mut self, link: Link) {
+        self.link = Some(link);
     }
-    /// standard input; can not be resumed by itself beyond what is staged
-    pub async fn put_stream(
-        &mut self,
-        _input: impl AsyncRead + Unpin + Send,
-        _remote: &RemotePath,
-        _options: &TransferOptions,
-    ) -> Result<Transferred, Error> {
-        unimplemented!()
+
+    pub(crate) fn retry(&self) -> Retry {
+        Retry::new(self.options.retry, Arc::clone(&self.observer))
     }
-    /// standard output
-    pub async fn get_stream(
-        &mut self,
-        _remote: &RemotePath,
-        _output: impl AsyncWrite + Unpin + Send,
-        _options: &TransferOptions,
-    ) -> Result<Transferred, Error> {
-        unimplemented!()
+}
+
+/// Goes to the directory in which relative paths begin.
+async fn enter(mut link: Link, directory: Option<&RemotePath>) -> Result<Link, Error> {
+    if let Some(directory) = directory {
+        match link
+            .call(ftp_proto::Op::Cd {
+                path: directory.as_wire().to_owned(),
+            })
+            .await?
+        {
+            Re::Cwd { .. } => {}
+            other => return Err(wrong_reply(other)),
+        }
     }
-    /// walks a local tree into items (directories first); symbolic links are followed only on the command line itself, other kinds reported as Err
-    pub async fn walk_local(_local: &Path, _remote: &RemotePath) -> Result<(Vec<PutItem>, Vec<Error>), Error> {
-        unimplemented!()
+    Ok(link)
+}
+
+/// Counts the tries of one operation and waits between them.
+pub(crate) struct Retry {
+    policy: RetryPolicy,
+    observer: Arc<dyn Observer>,
+    tried: u32,
+    pause: Duration,
+}
+
+impl Retry {
+    fn new(policy: RetryPolicy, observer: Arc<dyn Observer>) -> Self {
+        Self {
+            policy,
+            observer,
+            tried: 0,
+            pause: policy.first_pause,
+        }
     }
-    /// walks a remote tree into items (directories first)
-    pub async fn walk_remote(&mut self, _remote: &RemotePath, _local: &Path) -> Result<Vec<GetItem>, Error> {
-        unimplemented!()
+
+    /// Something got done: the count begins anew.
+    pub(crate) fn progress(&mut self) {
+        self.tried = 0;
+        self.pause = self.policy.first_pause;
     }
+
+    /// Waits before the next try, or gives the error back when another try can not help or all are used.
+    pub(crate) async fn pause(&mut self, error: Error) -> Result<(), Error> {
+        // A refused login is never tried again by itself: that is how an address gets shut out.
+        if !error.may_retry() || error.kind() == ErrorKind::Login || self.tried >= self.policy.retries {
+            return Err(error);
+        }
+        self.tried += 1;
+        let asked = error.retry_after().unwrap_or_default();
+        let pause = jittered(self.pause).max(asked).min(self.policy.longest_pause);
+        self.pause = (self.pause * 2).min(self.policy.longest_pause);
+        self.observer.event(&Event::Retrying {
+            attempt: self.tried + 1,
+            attempts: self.policy.retries + 1,
+            pause,
+            cause: &error,
+        });
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+}
+
+/// Between half of the pause and all of it, so that many clients do not return in the same instant.
+fn jittered(pause: Duration) -> Duration {
+    let chance = getrandom::u32().unwrap_or(u32::MAX);
+    pause / 2 + (pause / 2).mul_f64(f64::from(chance) / f64::from(u32::MAX))
 }

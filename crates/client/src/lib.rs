@@ -5,13 +5,26 @@
 //! prints and never asks.
 
 mod client;
+mod conflict;
+mod download;
 mod error;
+mod get;
+mod link;
+mod login;
 mod observer;
 mod options;
+mod partial;
 mod path;
+mod pipe;
+mod put;
+mod requests;
+mod source;
+mod stream;
 mod target;
+mod upload;
+mod walk;
 
-pub use client::{Client, Listing};
+pub use client::Client;
 pub use error::{Error, ErrorKind};
 pub use ftp_digest::{Algorithm, Digest};
 pub use ftp_proto::scram::{Credential, DerivedKeys};
@@ -19,4 +32,5 @@ pub use ftp_proto::{Code, Entry, Fault, Kind, Secret, Staged, Stored, Timestamp,
 pub use observer::{Conflict, Decision, Event, Observer, TransferId};
 pub use options::{ConnectOptions, GetItem, Outcome, PutItem, Resume, RetryPolicy, TransferOptions, Transferred};
 pub use path::RemotePath;
+pub use requests::Listing;
 pub use target::{Address, DEFAULT_PORT, InvalidTarget, Target};

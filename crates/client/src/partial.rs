@@ -1,0 +1,295 @@
+//! A partial download beside its target, and its publication under the target's name.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use ftp_digest::{Algorithm, Digest, Hasher};
+use ftp_proto::Timestamp;
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags, Timespec, Timestamps};
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::source::hash_file;
+
+/// The longest name of a file (POSIX `NAME_MAX` on every common file system).
+const NAME_BYTES: usize = 255;
+
+/// How the names of partial files end.
+const SUFFIX: &str = ".ftp-part";
+
+/// The version of [`Record`]'s form on disk.
+const RECORD_VERSION: u32 = 1;
+
+/// What a partial file was begun from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    version: u32,
+    /// The path on the server, in wire form.
+    pub(crate) remote: String,
+    /// The length of the whole file in bytes.
+    pub(crate) size: u64,
+    /// Its modification time.
+    pub(crate) mtime: Timestamp,
+}
+
+impl Record {
+    pub(crate) fn new(remote: &str, size: u64, mtime: Timestamp) -> Self {
+        Self {
+            version: RECORD_VERSION,
+            remote: remote.to_owned(),
+            size,
+            mtime,
+        }
+    }
+}
+
+/// An open partial file. Held under a lock: two downloads never write to one partial.
+pub(crate) struct Partial {
+    target: PathBuf,
+    part: PathBuf,
+    file: File,
+}
+
+/// The name of the partial file of `target`: hidden, beside it, and never too long.
+pub(crate) fn part_path(target: &Path) -> PathBuf {
+    let name = target.file_name().unwrap_or_default().as_bytes();
+    let room = NAME_BYTES - 1 - SUFFIX.len() - ".json".len();
+    let mut part = b".".to_vec();
+    if name.len() <= room {
+        part.extend_from_slice(name);
+    } else {
+        // Cut names are told apart by a digest of the whole.
+        let tag = Hasher::digest(Algorithm::Blake3, name).hex();
+        part.extend_from_slice(&name[..room - 17]);
+        part.push(b'.');
+        part.extend_from_slice(&tag.as_bytes()[..16]);
+    }
+    part.extend_from_slice(SUFFIX.as_bytes());
+    target.with_file_name(std::ffi::OsString::from_vec(part))
+}
+
+fn record_path(part: &Path) -> PathBuf {
+    let mut name = part.as_os_str().to_owned();
+    name.push(".json");
+    PathBuf::from(name)
+}
+
+impl Partial {
+    /// Opens or makes the partial file of `target`. Blocks.
+    pub(crate) fn open(target: &Path) -> Result<Self, Error> {
+        let part = part_path(target);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = rustix::fs::open(&part, flags, Mode::from_raw_mode(0o666))
+            .map(File::from)
+            .map_err(io::Error::from)
+            .map_err(Error::local("cannot write", &part))?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
+            .map_err(io::Error::from)
+            .map_err(Error::local("another download holds", &part))?;
+        if !file.metadata().map_err(Error::local("cannot read", &part))?.is_file() {
+            return Err(Error::NotAFile(part));
+        }
+        Ok(Self {
+            target: target.to_path_buf(),
+            part,
+            file,
+        })
+    }
+
+    /// How many bytes it holds. Blocks.
+    pub(crate) fn length(&self) -> Result<u64, Error> {
+        Ok(self
+            .file
+            .metadata()
+            .map_err(Error::local("cannot read", &self.part))?
+            .len())
+    }
+
+    /// What it was begun from, if that is known.
+    pub(crate) fn record(&self) -> Option<Record> {
+        let text = fs::read(record_path(&self.part)).ok()?;
+        serde_json::from_slice(&text)
+            .ok()
+            .filter(|record: &Record| record.version == RECORD_VERSION)
+    }
+
+    /// Remembers what it is begun from. Blocks.
+    pub(crate) fn remember(&self, record: &Record) -> Result<(), Error> {
+        let path = record_path(&self.part);
+        let text = serde_json::to_vec(record)
+            .map_err(io::Error::from)
+            .map_err(Error::local("cannot write", &path))?;
+        fs::write(&path, text).map_err(Error::local("cannot write", &path))
+    }
+
+    /// Cuts it to `length`. Blocks.
+    pub(crate) fn cut(&self, length: u64) -> Result<(), Error> {
+        self.file
+            .set_len(length)
+            .map_err(Error::local("cannot write", &self.part))
+    }
+
+    /// Writes at an offset. Blocks.
+    pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        self.file
+            .write_all_at(bytes, offset)
+            .map_err(Error::local("cannot write", &self.part))
+    }
+
+    /// Removes it. Blocks.
+    pub(crate) fn discard(&self) -> Result<(), Error> {
+        let _ = fs::remove_file(record_path(&self.part));
+        fs::remove_file(&self.part).map_err(Error::local("cannot remove", &self.part))
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.part
+    }
+
+    /// The digest of what it holds. Blocks.
+    pub(crate) fn digest(&self, algorithm: Algorithm) -> Result<Digest, Error> {
+        let length = self.length()?;
+        hash_file(&self.file, length, algorithm).map_err(Error::local("cannot read", &self.part))
+    }
+
+    /// Gives it the target's name, with the source's time; with `durable` only after data and name are
+    /// on disk. Blocks.
+    pub(crate) fn publish(self, mtime: Timestamp, replace: bool, durable: bool) -> Result<(), Error> {
+        set_mtime(&self.file, mtime).map_err(Error::local("cannot set the time of", &self.part))?;
+        if durable {
+            self.file.sync_all().map_err(Error::local("cannot write", &self.part))?;
+        }
+        rename(&self.part, &self.target, replace)?;
+        // A record without its partial means nothing; if it can not be removed, no harm is done.
+        let _ = fs::remove_file(record_path(&self.part));
+        if durable {
+            sync_directory_of(&self.target)?;
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn set_mtime(file: &File, mtime: Timestamp) -> io::Result<()> {
+    let omit = Timespec {
+        tv_sec: 0,
+        tv_nsec: rustix::fs::UTIME_OMIT,
+    };
+    let time = Timespec {
+        tv_sec: mtime.seconds,
+        tv_nsec: mtime.nanos.into(),
+    };
+    Ok(rustix::fs::futimens(
+        file,
+        &Timestamps {
+            last_access: omit,
+            last_modification: time,
+        },
+    )?)
+}
+
+/// Renames; without `replace` never onto something that is there.
+pub(crate) fn rename(from: &Path, to: &Path, replace: bool) -> Result<(), Error> {
+    let failed = Error::local("cannot write", to);
+    if replace {
+        return fs::rename(from, to).map_err(failed);
+    }
+    let here = rustix::fs::CWD;
+    match rustix::fs::renameat_with(here, from, here, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::EXIST) => Err(Error::LocalExists(to.to_path_buf())),
+        // File systems without the flag: a hard link never replaces either.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            match rustix::fs::linkat(here, from, here, to, AtFlags::empty()) {
+                Ok(()) => fs::remove_file(from).map_err(failed),
+                Err(rustix::io::Errno::EXIST) => Err(Error::LocalExists(to.to_path_buf())),
+                Err(error) => Err(failed(error.into())),
+            }
+        }
+        Err(error) => Err(failed(error.into())),
+    }
+}
+
+fn sync_directory_of(target: &Path) -> Result<(), Error> {
+    let directory = match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(directory)
+        .and_then(|handle| handle.sync_all())
+        .map_err(Error::local("cannot write", directory))
+}
+
+/// Makes everything on the file system of `path` durable, once for many files.
+pub(crate) fn sync_file_system(path: &Path) -> Result<(), Error> {
+    let directory = if path.is_dir() {
+        path
+    } else {
+        path.parent().unwrap_or(Path::new("."))
+    };
+    let directory = if directory.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        directory
+    };
+    let handle = File::open(directory).map_err(Error::local("cannot open", directory))?;
+    rustix::fs::syncfs(&handle)
+        .map_err(io::Error::from)
+        .map_err(Error::local("cannot write", directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_partial_files_are_never_too_long() {
+        for length in [1, 200, 239, 240, 255] {
+            let name = "n".repeat(length);
+            let part = record_path(&part_path(&Path::new("/some/where").join(&name)));
+            assert!(part.file_name().unwrap().len() <= NAME_BYTES, "{length}");
+            assert_eq!(part.parent(), Some(Path::new("/some/where")));
+        }
+        let (a, b) = ("a".repeat(254) + "1", "a".repeat(254) + "2");
+        assert_ne!(part_path(Path::new(&a)), part_path(Path::new(&b)));
+    }
+
+    #[test]
+    fn publishing_without_replace_leaves_an_existing_target() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("file");
+        fs::write(&target, "old").unwrap();
+        let time = Timestamp {
+            seconds: 1_000_000_000,
+            nanos: 5,
+        };
+        let partial = Partial::open(&target).unwrap();
+        partial.write_at(0, b"new").unwrap();
+        assert!(matches!(partial.publish(time, false, true), Err(Error::LocalExists(_))));
+        assert_eq!(fs::read(&target).unwrap(), b"old");
+        Partial::open(&target).unwrap().publish(time, true, true).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"new");
+        assert_eq!(crate::source::mtime(&fs::metadata(&target).unwrap()), time);
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "nothing is left beside the target"
+        );
+    }
+
+    #[test]
+    fn a_second_download_to_the_same_target_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("file");
+        let first = Partial::open(&target).unwrap();
+        assert!(Partial::open(&target).is_err());
+        drop(first);
+        Partial::open(&target).unwrap();
+    }
+}

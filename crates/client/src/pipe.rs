@@ -1,0 +1,293 @@
+//! Standard input and output as source and target: no length known before, no second try.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{BufMut, BytesMut};
+use ftp_digest::Hasher;
+use ftp_proto::{Code, DATA_HEAD_BYTES, Op, Re, Reply, ResumeMode, begin_data, seal_data};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::conflict::decide;
+use crate::link::{Incoming, Link, unexpected, wrong_reply};
+use crate::observer::{Decision, Event};
+use crate::{Client, Error, RemotePath, TransferOptions, Transferred};
+
+/// The path under which errors name a pipe.
+const PIPE: &str = "-";
+
+impl Client {
+    /// Uploads what can be read once, such as standard input.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing is published then, and nothing is tried again, for the input is gone.
+    ///
+    /// # Cancel safety
+    /// A dropped upload publishes nothing.
+    pub async fn put_stream(
+        &mut self,
+        mut input: impl AsyncRead + Unpin + Send,
+        remote: &RemotePath,
+        options: &TransferOptions,
+    ) -> Result<Transferred, Error> {
+        let began = Instant::now();
+        let observer = Arc::clone(&self.observer);
+        observer.event(&Event::Started {
+            id: 0,
+            name: remote.file_name_wire(),
+            size: None,
+        });
+        let mut link = self.take().await?;
+        let id = match ask(&mut link, remote, options, options.force).await {
+            Err(error) if error.code() == Some(Code::Exists) => {
+                let Error::Refused(fault) = &error else {
+                    return Err(error);
+                };
+                let Some(entry) = fault.existing.clone() else {
+                    return Err(error);
+                };
+                let local = std::path::Path::new(PIPE);
+                match decide(&mut link, &observer, local, None, remote, &entry, true).await? {
+                    Decision::Replace => ask(&mut link, remote, options, true).await?,
+                    Decision::Keep => return Err(error),
+                }
+            }
+            asked => asked?,
+        };
+        let mut whole = Hasher::new(options.algorithm);
+        let chunk_bytes = link.chunk_bytes();
+        loop {
+            let chunk = match link.busy(fill(&mut input, chunk_bytes)).await? {
+                Ok(chunk) => chunk,
+                Err(source) => {
+                    link.part(
+                        id,
+                        Op::Fail {
+                            message: "the input failed".to_owned(),
+                        },
+                    )?;
+                    link.flush().await?;
+                    return Err(Error::local("cannot read", std::path::Path::new(PIPE))(source));
+                }
+            };
+            if chunk.len() == DATA_HEAD_BYTES {
+                break;
+            }
+            whole.update(&chunk[DATA_HEAD_BYTES..]);
+            link.data(seal_data(chunk)?);
+            if let Some(incoming) = link.flush_unless_answered().await? {
+                return Err(unexpected(&incoming));
+            }
+            observer.event(&Event::Moved {
+                id: 0,
+                done: whole.length(),
+            });
+        }
+        observer.event(&Event::Verifying { id: 0 });
+        let (length, digest) = (whole.length(), whole.finish());
+        link.part(id, Op::End { length, digest })?;
+        link.flush().await?;
+        let stored = match link.reply(id).await? {
+            Re::Stored(stored) if stored.digest == digest => stored,
+            Re::Stored(stored) => {
+                return Err(Error::DigestMismatch {
+                    expected: digest,
+                    found: stored.digest,
+                });
+            }
+            other => return Err(wrong_reply(other)),
+        };
+        self.keep(link);
+        let result = Transferred {
+            size: stored.size,
+            kept: 0,
+            repaired: 0,
+            moved: length,
+            digest,
+            mtime: stored.mtime,
+            elapsed: began.elapsed(),
+            replaced: stored.replaced,
+            identical: false,
+        };
+        observer.event(&Event::Finished { id: 0, result: &result });
+        Ok(result)
+    }
+
+    /// Downloads to what can be written once, such as standard output. Bytes leave before the digest is
+    /// checked; a mismatch is an error, and whoever reads the other end must look at it.
+    ///
+    /// # Errors
+    /// [`Error`]. A lost connection is made again and the download goes on at the byte it stopped at, if the
+    /// file is still the same.
+    ///
+    /// # Cancel safety
+    /// A dropped download gives up the connection.
+    pub async fn get_stream(
+        &mut self,
+        remote: &RemotePath,
+        mut output: impl AsyncWrite + Unpin + Send,
+        options: &TransferOptions,
+    ) -> Result<Transferred, Error> {
+        let began = Instant::now();
+        let observer = Arc::clone(&self.observer);
+        let mut stream = Stream {
+            whole: Hasher::new(options.algorithm),
+            known: None,
+        };
+        let mut retry = self.retry();
+        let (size, mtime, digest) = loop {
+            let mut link = self.take().await?;
+            let before = stream.whole.length();
+            match stream.run(&mut link, remote, options, &mut output, &*observer).await {
+                Ok(done) => {
+                    self.keep(link);
+                    break done;
+                }
+                // What is written can not be taken back.
+                Err(error @ Error::DigestMismatch { .. }) => return Err(error),
+                Err(error) => {
+                    if stream.whole.length() > before {
+                        retry.progress();
+                    }
+                    retry.pause(error).await?;
+                }
+            }
+        };
+        output
+            .flush()
+            .await
+            .map_err(Error::local("cannot write", std::path::Path::new(PIPE)))?;
+        let result = Transferred {
+            size,
+            kept: 0,
+            repaired: 0,
+            moved: size,
+            digest,
+            mtime,
+            elapsed: began.elapsed(),
+            replaced: false,
+            identical: false,
+        };
+        observer.event(&Event::Finished { id: 0, result: &result });
+        Ok(result)
+    }
+}
+
+async fn ask(link: &mut Link, remote: &RemotePath, options: &TransferOptions, replace: bool) -> Result<u64, Error> {
+    let id = link.request(Op::Put {
+        path: remote.as_wire().to_owned(),
+        size: None,
+        mtime: None,
+        digest: options.algorithm,
+        replace,
+        parents: options.parents,
+        ask: true,
+        resume: ResumeMode::Never,
+    })?;
+    link.flush().await?;
+    match link.reply(id).await? {
+        Re::Go { have: None } => Ok(id),
+        other => Err(wrong_reply(other)),
+    }
+}
+
+/// Reads a full chunk, or what is left.
+async fn fill(input: &mut (impl AsyncRead + Unpin), length: usize) -> std::io::Result<BytesMut> {
+    let mut chunk = begin_data(length);
+    while chunk.len() < DATA_HEAD_BYTES + length {
+        let room = DATA_HEAD_BYTES + length - chunk.len();
+        if input.read_buf(&mut (&mut chunk).limit(room)).await? == 0 {
+            break;
+        }
+    }
+    Ok(chunk)
+}
+
+/// A download to a pipe, over as many connections as it takes.
+struct Stream {
+    /// Over every byte written so far.
+    whole: Hasher,
+    /// The file's length and time at the first try.
+    known: Option<(u64, ftp_proto::Timestamp)>,
+}
+
+impl Stream {
+    async fn run(
+        &mut self,
+        link: &mut Link,
+        remote: &RemotePath,
+        options: &TransferOptions,
+        output: &mut (impl AsyncWrite + Unpin),
+        observer: &dyn crate::Observer,
+    ) -> Result<(u64, ftp_proto::Timestamp, ftp_digest::Digest), Error> {
+        // What is written can not be taken back, so the digest of the whole is asked for apart when the
+        // download goes on in the middle.
+        let offset = self.whole.length();
+        let id = link.request(Op::Get {
+            path: remote.as_wire().to_owned(),
+            offset,
+            length: None,
+            digest: options.algorithm,
+            have: None,
+        })?;
+        link.flush().await?;
+        let (size, mtime) = match link.reply(id).await? {
+            Re::Begin { size, mtime, .. } => (size, mtime),
+            other => return Err(wrong_reply(other)),
+        };
+        match self.known {
+            None => {
+                self.known = Some((size, mtime));
+                observer.event(&Event::Started {
+                    id: 0,
+                    name: remote.file_name_wire(),
+                    size: Some(size),
+                });
+            }
+            Some(known) if known != (size, mtime) => return Err(Error::SourceChanged),
+            Some(_) => {}
+        }
+        let promised = loop {
+            match link.receive().await? {
+                Incoming::Data(bytes) => {
+                    link.busy(output.write_all(&bytes))
+                        .await?
+                        .map_err(Error::local("cannot write", std::path::Path::new(PIPE)))?;
+                    self.whole.update(&bytes);
+                    observer.event(&Event::Moved {
+                        id: 0,
+                        done: self.whole.length(),
+                    });
+                }
+                Incoming::Reply(Reply { id: answered, re }) if answered == id => match re {
+                    Re::End { digest, .. } => break digest,
+                    Re::Error(fault) => return Err(Error::Refused(fault)),
+                    other => return Err(wrong_reply(other)),
+                },
+                other => return Err(unexpected(&other)),
+            }
+        };
+        let expected = if offset == 0 {
+            promised
+        } else {
+            let op = Op::Sum {
+                path: remote.as_wire().to_owned(),
+                digest: options.algorithm,
+                fresh: false,
+            };
+            match link.call(op).await? {
+                Re::Digest { digest, .. } => digest,
+                other => return Err(wrong_reply(other)),
+            }
+        };
+        let found = self.whole.clone().finish();
+        if found == expected {
+            Ok((size, mtime, found))
+        } else {
+            // Nothing here can be repaired, so this is not tried again.
+            Err(Error::Misbehaved(format!(
+                "other bytes than promised: {expected} expected, {found} arrived"
+            )))
+        }
+    }
+}

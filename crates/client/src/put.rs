@@ -1,0 +1,546 @@
+//! Uploading a list: small files one after another without waiting, large ones each with its resume.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+use ftp_digest::{Digest, Hasher};
+use ftp_proto::{Code, DATA_HEAD_BYTES, Kind, Op, Re, ResumeMode, Stored, seal_data};
+use tokio::task::JoinHandle;
+
+use crate::conflict::{decide, identical};
+use crate::link::{Link, wrong_reply};
+use crate::observer::{Decision, Event, Observer, TransferId};
+use crate::source::Source;
+use crate::upload::{Tally, Upload, blocking};
+use crate::{Client, Error, Outcome, PutItem, Resume, TransferOptions, Transferred};
+
+/// How many small files may be on the way without an answer.
+const WINDOW_FILES: usize = 128;
+
+/// How many small files are read in one go, and how many bytes of them at the most.
+const BATCH_FILES: usize = 32;
+const BATCH_BYTES: u64 = 2 * 1024 * 1024;
+
+/// Queued bytes that are worth a system call.
+const FLUSH_BYTES: usize = 128 * 1024;
+
+/// How often a file may arrive damaged before that is reported.
+const MAX_MISMATCHES: u32 = 2;
+
+impl Client {
+    /// Uploads each item and goes on after a failure. Lost connections are made again and the transfers
+    /// resumed; what becomes of each item is told to the observer and comes back in order.
+    ///
+    /// # Cancel safety
+    /// A dropped upload leaves what was sent staged on the server, to be resumed.
+    pub async fn put(&mut self, items: Vec<PutItem>, options: &TransferOptions) -> Vec<Outcome> {
+        let observer = Arc::clone(&self.observer);
+        let mut batch = Batch::new(items, options, &observer);
+        let mut retry = self.retry();
+        while !batch.is_done() {
+            let mut link = match self.take().await {
+                Ok(link) => link,
+                Err(error) => {
+                    batch.give_up(error);
+                    break;
+                }
+            };
+            let before = batch.progress;
+            match batch.run(&mut link).await {
+                Ok(()) => {
+                    self.keep(link);
+                    break;
+                }
+                Err(error) => {
+                    if batch.progress > before {
+                        retry.progress();
+                    }
+                    if let Err(error) = retry.pause(error).await {
+                        batch.give_up(error);
+                        break;
+                    }
+                }
+            }
+        }
+        batch.outcomes()
+    }
+}
+
+/// How far one item is.
+#[derive(Default)]
+struct State {
+    began: Option<Instant>,
+    tally: Tally,
+    replace: bool,
+    attempts: u32,
+    mismatches: u32,
+    /// What the last message of an upload promised, while no answer to it came.
+    promised: Option<Digest>,
+    result: Option<Result<Option<Transferred>, Error>>,
+}
+
+struct Batch<'a> {
+    items: Arc<[PutItem]>,
+    states: Vec<State>,
+    options: &'a TransferOptions,
+    observer: &'a Arc<dyn Observer>,
+    /// Grows with every byte and every item done.
+    progress: u64,
+}
+
+/// A small file, read whole.
+struct Small {
+    source: Arc<Source>,
+    frame: BytesMut,
+    digest: Digest,
+}
+
+/// A request on the way, and the state its file had.
+struct InFlight {
+    id: u64,
+    index: usize,
+    small: Option<(Arc<Source>, Digest)>,
+}
+
+/// What to do next.
+enum Step {
+    Directory(usize),
+    Large(usize),
+    Small(Vec<usize>),
+}
+
+type Loading = JoinHandle<Vec<(usize, Result<Option<Small>, Error>)>>;
+
+impl<'a> Batch<'a> {
+    fn new(items: Vec<PutItem>, options: &'a TransferOptions, observer: &'a Arc<dyn Observer>) -> Self {
+        let files = items.iter().filter(|item| item.kind != Kind::Dir);
+        observer.event(&Event::Planned {
+            files: files.clone().count() as u64,
+            bytes: files.map(|item| item.size).sum(),
+        });
+        let states = items
+            .iter()
+            .map(|_| State {
+                replace: options.force,
+                ..State::default()
+            })
+            .collect();
+        Self {
+            items: items.into(),
+            states,
+            options,
+            observer,
+            progress: 0,
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.states.iter().all(|state| state.result.is_some())
+    }
+
+    /// Works off what is not done. An error means that the connection is of no more use.
+    async fn run(&mut self, link: &mut Link) -> Result<(), Error> {
+        // A second round is for files that met an existing target and may replace it.
+        while !self.is_done() {
+            let mut steps: VecDeque<Step> = self.plan(link.small_put_bytes());
+            let mut in_flight = VecDeque::new();
+            let mut loading: Option<Loading> = None;
+            while let Some(step) = steps.pop_front() {
+                match step {
+                    Step::Directory(index) => {
+                        let path = self.items[index].remote.as_wire().to_owned();
+                        let id = link.request(Op::Mkdir { path, parents: true })?;
+                        self.sent(link, &mut in_flight, InFlight { id, index, small: None })
+                            .await?;
+                    }
+                    Step::Large(index) => {
+                        self.settle(link, &mut in_flight, 0).await?;
+                        self.large(link, index).await?;
+                    }
+                    Step::Small(indices) => {
+                        let batch = loading.take().unwrap_or_else(|| self.load(indices));
+                        let batch = link.busy(batch).await?.expect("reading a file does not panic");
+                        if let Some(Step::Small(next)) = steps.front() {
+                            loading = Some(self.load(next.clone()));
+                        }
+                        for (index, loaded) in batch {
+                            match loaded {
+                                Ok(Some(small)) => self.small(link, &mut in_flight, index, small).await?,
+                                // It grew since it was listed.
+                                Ok(None) => {
+                                    self.settle(link, &mut in_flight, 0).await?;
+                                    self.large(link, index).await?;
+                                }
+                                Err(error) => {
+                                    self.begin(index);
+                                    self.finish(index, Err(error));
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            self.settle(link, &mut in_flight, 0).await?;
+        }
+        Ok(())
+    }
+
+    fn plan(&self, small_bytes: u64) -> VecDeque<Step> {
+        let mut steps = VecDeque::new();
+        let mut bytes = 0;
+        for (index, item) in self.items.iter().enumerate() {
+            if self.states[index].result.is_some() {
+                continue;
+            }
+            // A file that may be staged already is worth the question.
+            let is_small = item.size <= small_bytes && self.options.resume != Resume::Always;
+            match (item.kind, steps.back_mut()) {
+                (Kind::Dir, _) => steps.push_back(Step::Directory(index)),
+                (_, Some(Step::Small(batch)))
+                    if is_small && batch.len() < BATCH_FILES && bytes + item.size <= BATCH_BYTES =>
+                {
+                    bytes += item.size;
+                    batch.push(index);
+                }
+                _ if is_small => {
+                    bytes = item.size;
+                    steps.push_back(Step::Small(vec![index]));
+                }
+                _ => steps.push_back(Step::Large(index)),
+            }
+        }
+        steps
+    }
+
+    /// Reads and hashes small files on a thread of its own.
+    fn load(&self, indices: Vec<usize>) -> Loading {
+        let (items, algorithm) = (Arc::clone(&self.items), self.options.algorithm);
+        tokio::task::spawn_blocking(move || {
+            let load = |index: usize| -> Result<Option<Small>, Error> {
+                let source = Source::open(&items[index].local)?;
+                if source.size() > items[index].size.max(ftp_proto::MAX_DATA_BYTES as u64) {
+                    return Ok(None);
+                }
+                let length = usize::try_from(source.size()).expect("small");
+                let frame = source.chunk(0, length)?;
+                source.check_unchanged()?;
+                let digest = Hasher::digest(algorithm, &frame[DATA_HEAD_BYTES..]);
+                Ok(Some(Small {
+                    source: Arc::new(source),
+                    frame,
+                    digest,
+                }))
+            };
+            indices.into_iter().map(|index| (index, load(index))).collect()
+        })
+    }
+
+    async fn small(
+        &mut self,
+        link: &mut Link,
+        in_flight: &mut VecDeque<InFlight>,
+        index: usize,
+        small: Small,
+    ) -> Result<(), Error> {
+        self.begin(index);
+        let Small { source, frame, digest } = small;
+        if source.size() > link.small_put_bytes() {
+            self.settle(link, in_flight, 0).await?;
+            return self.large(link, index).await;
+        }
+        let id = link.request(Op::Put {
+            path: self.items[index].remote.as_wire().to_owned(),
+            size: Some(source.size()),
+            mtime: Some(source.mtime()),
+            digest: self.options.algorithm,
+            replace: self.states[index].replace,
+            parents: self.options.parents,
+            ask: false,
+            resume: ResumeMode::Never,
+        })?;
+        if source.size() > 0 {
+            link.data(seal_data(frame)?);
+        }
+        link.part(
+            id,
+            Op::End {
+                length: source.size(),
+                digest,
+            },
+        )?;
+        self.states[index].tally.moved = source.size();
+        self.sent(
+            link,
+            in_flight,
+            InFlight {
+                id,
+                index,
+                small: Some((source, digest)),
+            },
+        )
+        .await
+    }
+
+    async fn sent(
+        &mut self,
+        link: &mut Link,
+        in_flight: &mut VecDeque<InFlight>,
+        request: InFlight,
+    ) -> Result<(), Error> {
+        in_flight.push_back(request);
+        if link.queued() >= FLUSH_BYTES {
+            link.flush().await?;
+        }
+        if in_flight.len() >= WINDOW_FILES {
+            self.settle(link, in_flight, WINDOW_FILES / 2).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes answers until at most `leave` are outstanding.
+    async fn settle(&mut self, link: &mut Link, in_flight: &mut VecDeque<InFlight>, leave: usize) -> Result<(), Error> {
+        link.flush().await?;
+        let mut existing = Vec::new();
+        while in_flight.len() > leave || !existing.is_empty() {
+            // Something else may be asked only when the line is quiet.
+            let Some(request) = in_flight.pop_front() else { break };
+            let reply = link.reply(request.id).await;
+            self.answered(reply, request, &mut existing)?;
+        }
+        for (index, source, error) in existing {
+            self.exists(link, index, &source, error).await?;
+        }
+        Ok(())
+    }
+
+    fn answered(
+        &mut self,
+        reply: Result<Re, Error>,
+        request: InFlight,
+        existing: &mut Vec<(usize, Arc<Source>, Error)>,
+    ) -> Result<(), Error> {
+        let InFlight { index, small, .. } = request;
+        match (reply, small) {
+            (Ok(Re::Ok), None) => self.finish(index, Ok(None)),
+            (Ok(Re::Stored(stored)), Some((_, digest))) if stored.digest == digest => {
+                self.stored(index, &stored, false)
+            }
+            (Ok(Re::Stored(stored)), Some((_, digest))) => {
+                self.failed(
+                    index,
+                    Error::DigestMismatch {
+                        expected: digest,
+                        found: stored.digest,
+                    },
+                )?;
+            }
+            (Ok(other), _) => return Err(wrong_reply(other)),
+            (Err(error), Some((source, _))) if error.code() == Some(Code::Exists) => {
+                existing.push((index, source, error))
+            }
+            (Err(error), _) => self.failed(index, error)?,
+        }
+        Ok(())
+    }
+
+    async fn large(&mut self, link: &mut Link, index: usize) -> Result<(), Error> {
+        self.begin(index);
+        let path = self.items[index].local.clone();
+        let source = match blocking(move || Source::open(&path)).await {
+            Ok(source) => Arc::new(source),
+            Err(error) => {
+                self.finish(index, Err(error));
+                return Ok(());
+            }
+        };
+        if self.settled_by_asking(link, index).await? {
+            return Ok(());
+        }
+        let items = Arc::clone(&self.items);
+        let state = &mut self.states[index];
+        // After the first try the staged bytes are this call's own.
+        let resume = if state.attempts > 0 && self.options.resume == Resume::Never {
+            Resume::Auto
+        } else {
+            self.options.resume
+        };
+        state.attempts += 1;
+        let upload = Upload {
+            id: index as TransferId,
+            source: Arc::clone(&source),
+            remote: &items[index].remote,
+            options: self.options,
+            resume,
+            replace: state.replace,
+            observer: self.observer,
+        };
+        let moved = state.tally.moved;
+        let result = upload.run(link, &mut state.tally, &mut state.promised).await;
+        self.progress += state.tally.moved - moved;
+        match result {
+            Ok(stored) => self.stored(index, &stored, false),
+            Err(error) if error.code() == Some(Code::Exists) => self.exists(link, index, &source, error).await?,
+            Err(error) => self.failed(index, error)?,
+        }
+        Ok(())
+    }
+
+    /// After a lost answer: whether the server has stored what was promised.
+    async fn settled_by_asking(&mut self, link: &mut Link, index: usize) -> Result<bool, Error> {
+        let Some(promised) = self.states[index].promised.take() else {
+            return Ok(false);
+        };
+        let path = self.items[index].remote.as_wire().to_owned();
+        match link.call(Op::Stat { path, digest: true }).await {
+            Ok(Re::Entry(entry)) if entry.digest == Some(promised) => {
+                let replaced = self.states[index].replace;
+                let stored = Stored {
+                    size: entry.size,
+                    mtime: entry.mtime,
+                    digest: promised,
+                    replaced,
+                };
+                self.stored(index, &stored, false);
+                Ok(true)
+            }
+            Ok(_) | Err(Error::Refused(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The target exists: the same file, to be replaced, or a failure.
+    async fn exists(&mut self, link: &mut Link, index: usize, source: &Arc<Source>, error: Error) -> Result<(), Error> {
+        let Error::Refused(fault) = &error else {
+            return Err(error);
+        };
+        let Some(entry) = fault.existing.clone() else {
+            self.finish(index, Err(error));
+            return Ok(());
+        };
+        match identical(link, source, &entry).await {
+            Ok(Some(digest)) => {
+                self.states[index].tally = Tally {
+                    kept: source.size(),
+                    ..Tally::default()
+                };
+                let stored = Stored {
+                    size: entry.size,
+                    mtime: entry.mtime,
+                    digest,
+                    replaced: false,
+                };
+                self.stored(index, &stored, true);
+                return Ok(());
+            }
+            Ok(None) => {}
+            Err(error @ (Error::Local { .. } | Error::SourceChanged)) => {
+                self.finish(index, Err(error));
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+        let item = &self.items[index];
+        let local = Some((source.size(), source.mtime()));
+        match decide(link, self.observer, &item.local, local, &item.remote, &entry, true).await? {
+            Decision::Replace => self.states[index].replace = true,
+            Decision::Keep => self.finish(index, Err(error)),
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, index: usize) {
+        if self.states[index].began.is_none() {
+            self.states[index].began = Some(Instant::now());
+            let item = &self.items[index];
+            let name = item.remote.file_name_wire();
+            self.observer.event(&Event::Started {
+                id: index as TransferId,
+                name,
+                size: Some(item.size),
+            });
+        }
+    }
+
+    fn stored(&mut self, index: usize, stored: &Stored, identical: bool) {
+        let state = &self.states[index];
+        let Tally { kept, repaired, moved } = state.tally;
+        let transferred = Transferred {
+            size: stored.size,
+            kept,
+            repaired,
+            moved,
+            digest: stored.digest,
+            mtime: stored.mtime,
+            elapsed: state.began.map(|began| began.elapsed()).unwrap_or_default(),
+            replaced: stored.replaced,
+            identical,
+        };
+        self.finish(index, Ok(Some(transferred)));
+    }
+
+    /// Records a failure for good, or gives the error back when another try can help.
+    fn failed(&mut self, index: usize, error: Error) -> Result<(), Error> {
+        if matches!(error.code(), Some(Code::DigestMismatch | Code::LengthMismatch))
+            || matches!(error, Error::DigestMismatch { .. })
+        {
+            self.states[index].mismatches += 1;
+            if self.states[index].mismatches > MAX_MISMATCHES {
+                self.finish(index, Err(error));
+                return Ok(());
+            }
+        }
+        match error {
+            Error::Misbehaved(_) | Error::Bye(_) => Err(error),
+            error if error.may_retry() => Err(error),
+            error => {
+                self.finish(index, Err(error));
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(&mut self, index: usize, result: Result<Option<Transferred>, Error>) {
+        let id = index as TransferId;
+        match &result {
+            Ok(Some(transferred)) => self.observer.event(&Event::Finished {
+                id,
+                result: transferred,
+            }),
+            Ok(None) => {}
+            Err(error) => {
+                self.begin(index);
+                self.observer.event(&Event::Failed { id, error });
+            }
+        }
+        self.progress += 1;
+        self.states[index].result = Some(result);
+    }
+
+    /// The connection can not be had: the first item says why, the others that they were not reached.
+    fn give_up(&mut self, error: Error) {
+        let mut error = Some(error);
+        for index in 0..self.items.len() {
+            if self.states[index].result.is_none() {
+                self.finish(index, Err(error.take().unwrap_or(Error::Closed)));
+            }
+        }
+    }
+
+    fn outcomes(self) -> Vec<Outcome> {
+        let results = self
+            .states
+            .into_iter()
+            .map(|state| state.result.unwrap_or(Err(Error::Closed)));
+        self.items
+            .iter()
+            .zip(results)
+            .map(|(item, result)| Outcome {
+                local: item.local.clone(),
+                remote: item.remote.clone(),
+                result,
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,157 @@
+//! Reading a local file that is being uploaded: chunks for the wire, and the hash on the way.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use bytes::BytesMut;
+use ftp_digest::{Algorithm, BlockDigests, BlockHasher, Digest, Hasher};
+use ftp_proto::{DATA_HEAD_BYTES, Timestamp, begin_data};
+use rustix::fs::{Mode, OFlags};
+
+use crate::Error;
+
+/// How much of a prefix is hashed between two reports.
+const COMPARE_STEP: usize = 4 * 1024 * 1024;
+
+/// A local file, opened once, whose identity is remembered: what is sent must be one state of it.
+pub(crate) struct Source {
+    file: File,
+    path: PathBuf,
+    state: State,
+}
+
+/// What changes when a file does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct State {
+    size: u64,
+    mtime: Timestamp,
+    ctime: (i64, i64),
+}
+
+impl State {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            size: metadata.len(),
+            mtime: mtime(metadata),
+            ctime: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// The modification time as it travels.
+pub(crate) fn mtime(metadata: &Metadata) -> Timestamp {
+    Timestamp {
+        seconds: metadata.mtime(),
+        nanos: u32::try_from(metadata.mtime_nsec()).unwrap_or(0),
+    }
+}
+
+impl Source {
+    /// Opens a regular file. Blocks.
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        // Without O_NONBLOCK, opening a FIFO would wait for a writer that may never come.
+        let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
+            .map(File::from)
+            .map_err(io::Error::from)
+            .map_err(Error::local("cannot open", path))?;
+        let metadata = file.metadata().map_err(Error::local("cannot read", path))?;
+        if !metadata.is_file() {
+            return Err(Error::NotAFile(path.to_path_buf()));
+        }
+        Ok(Self {
+            file,
+            path: path.to_path_buf(),
+            state: State::of(&metadata),
+        })
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.state.size
+    }
+
+    pub(crate) fn mtime(&self) -> Timestamp {
+        self.state.mtime
+    }
+
+    /// Fails when the file is not what it was when it was opened. Blocks.
+    pub(crate) fn check_unchanged(&self) -> Result<(), Error> {
+        let metadata = self.file.metadata().map_err(Error::local("cannot read", &self.path))?;
+        if State::of(&metadata) == self.state {
+            Ok(())
+        } else {
+            Err(Error::SourceChanged)
+        }
+    }
+
+    /// Reads `length` bytes at `offset` into a buffer ready to be sealed as a data frame. Blocks.
+    pub(crate) fn chunk(&self, offset: u64, length: usize) -> Result<BytesMut, Error> {
+        let mut buffer = begin_data(length);
+        buffer.resize(DATA_HEAD_BYTES + length, 0);
+        match self.file.read_exact_at(&mut buffer[DATA_HEAD_BYTES..], offset) {
+            Ok(()) => Ok(buffer),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Error::SourceChanged),
+            Err(error) => Err(Error::local("cannot read", &self.path)(error)),
+        }
+    }
+
+    /// Reads the first `length` bytes once, for their block digests and the hash of the whole file so
+    /// far. Blocks; `report` is told the bytes done.
+    pub(crate) fn prefix(
+        &self,
+        length: u64,
+        block_bytes: u64,
+        algorithm: Algorithm,
+        report: impl FnMut(u64),
+    ) -> Result<(BlockDigests, Hasher), Error> {
+        hash_prefix(&self.file, length, block_bytes, algorithm, report).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => Error::SourceChanged,
+            _ => Error::local("cannot read", &self.path)(error),
+        })
+    }
+
+    /// The digest of the whole file. Blocks.
+    pub(crate) fn digest(&self, algorithm: Algorithm) -> Result<Digest, Error> {
+        let digest = hash_file(&self.file, self.size(), algorithm).map_err(Error::local("cannot read", &self.path))?;
+        self.check_unchanged()?;
+        Ok(digest)
+    }
+}
+
+/// The block digests and the running hash of the first `length` bytes of `file`.
+pub(crate) fn hash_prefix(
+    file: &File,
+    length: u64,
+    block_bytes: u64,
+    algorithm: Algorithm,
+    mut report: impl FnMut(u64),
+) -> io::Result<(BlockDigests, Hasher)> {
+    let mut blocks = BlockHasher::new(block_bytes);
+    let mut whole = Hasher::new(algorithm);
+    each_chunk(file, length, |chunk| {
+        blocks.update(chunk);
+        whole.update(chunk);
+        report(whole.length());
+    })?;
+    Ok((blocks.finish(), whole))
+}
+
+/// The digest of the first `length` bytes of `file`.
+pub(crate) fn hash_file(file: &File, length: u64, algorithm: Algorithm) -> io::Result<Digest> {
+    let mut whole = Hasher::new(algorithm);
+    each_chunk(file, length, |chunk| whole.update(chunk))?;
+    Ok(whole.finish())
+}
+
+fn each_chunk(file: &File, length: u64, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut buffer = vec![0; usize::try_from(length).unwrap_or(usize::MAX).min(COMPARE_STEP)];
+    let mut done = 0;
+    while done < length {
+        let step = usize::try_from(length - done).unwrap_or(usize::MAX).min(buffer.len());
+        file.read_exact_at(&mut buffer[..step], done)?;
+        take(&buffer[..step]);
+        done += step as u64;
+    }
+    Ok(())
+}

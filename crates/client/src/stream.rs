@@ -1,0 +1,95 @@
+//! The byte stream below a session: TCP, with TLS 1.3 on it unless switched off.
+
+use std::io;
+use std::sync::Arc;
+
+use ftp_proto::scram::{Binding, EXPORTER_LABEL};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::Address;
+
+/// Any connected stream.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// Connects to the address and, with `tls`, speaks TLS on it. The binding is what the login signs.
+pub(crate) async fn connect(address: &Address, tls: bool) -> io::Result<(Box<dyn Io>, Binding)> {
+    let tcp = TcpStream::connect((address.host.as_str(), address.port)).await?;
+    tcp.set_nodelay(true)?;
+    if !tls {
+        return Ok((Box::new(tcp), Binding::None));
+    }
+    let name = ServerName::try_from(address.host.clone())
+        .unwrap_or_else(|_| ServerName::try_from("ftpd.invalid").expect("the name is valid"));
+    let stream = TlsConnector::from(tls_config()?).connect(name, tcp).await?;
+    let mut material = [0; 32];
+    stream
+        .get_ref()
+        .1
+        .export_keying_material(&mut material, EXPORTER_LABEL, None)
+        .map_err(|error| io::Error::other(error.to_string()))?;
+    Ok((Box::new(stream), Binding::TlsExporter(material)))
+}
+
+fn tls_config() -> io::Result<Arc<ClientConfig>> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| io::Error::other(error.to_string()))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(ProvenByLogin(provider)))
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// Accepts any certificate, because the login proves the server: it is bound to this very channel,
+/// and only who knows the user's verifier can finish it. The handshake's signature is still checked,
+/// so that the peer holds the key of the certificate it shows.
+#[derive(Debug)]
+struct ProvenByLogin(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for ProvenByLogin {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("TLS 1.2 is not spoken".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,262 @@
+//! One upload that asks first: what the server holds is compared, damaged blocks are repaired, the
+//! rest follows, and the digest of the whole decides.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use ftp_digest::{BlockDigests, Digest, Hasher};
+use ftp_proto::{BlockList, DATA_HEAD_BYTES, Op, Re, Reply, ResumeMode, Stored, seal_data};
+use tokio::task::JoinHandle;
+
+use crate::link::{Incoming, Link, unexpected, wrong_reply};
+use crate::observer::{Event, Observer, TransferId};
+use crate::source::Source;
+use crate::{Error, RemotePath, Resume, TransferOptions};
+
+/// What to upload.
+pub(crate) struct Upload<'a> {
+    pub(crate) id: TransferId,
+    pub(crate) source: Arc<Source>,
+    pub(crate) remote: &'a RemotePath,
+    pub(crate) options: &'a TransferOptions,
+    pub(crate) resume: Resume,
+    pub(crate) replace: bool,
+    pub(crate) observer: &'a Arc<dyn Observer>,
+}
+
+/// What became of the bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) kept: u64,
+    pub(crate) repaired: u64,
+    pub(crate) moved: u64,
+}
+
+impl Upload<'_> {
+    /// Runs it. `tally` counts across retries; `promised` is set before the last message leaves, so that a
+    /// lost answer can be settled by asking.
+    pub(crate) async fn run(
+        &self,
+        link: &mut Link,
+        tally: &mut Tally,
+        promised: &mut Option<Digest>,
+    ) -> Result<Stored, Error> {
+        let id = link.request(Op::Put {
+            path: self.remote.as_wire().to_owned(),
+            size: Some(self.source.size()),
+            mtime: Some(self.source.mtime()),
+            digest: self.options.algorithm,
+            replace: self.replace,
+            parents: self.options.parents,
+            ask: true,
+            resume: mode(self.resume),
+        })?;
+        link.flush().await?;
+        let have = match link.reply(id).await? {
+            Re::Go { have } => have,
+            other => return Err(wrong_reply(other)),
+        };
+        match self.body(link, id, have, tally).await {
+            Ok(digest) => {
+                self.observer.event(&Event::Verifying { id: self.id });
+                *promised = Some(digest);
+                link.part(
+                    id,
+                    Op::End {
+                        length: self.source.size(),
+                        digest,
+                    },
+                )?;
+                link.flush().await?;
+                match link.reply(id).await? {
+                    Re::Stored(stored) if stored.digest == digest => Ok(stored),
+                    Re::Stored(stored) => Err(Error::DigestMismatch {
+                        expected: digest,
+                        found: stored.digest,
+                    }),
+                    other => Err(wrong_reply(other)),
+                }
+            }
+            Err(Broken::Refused(incoming)) => {
+                // The body still has to end, so that the connection stays usable.
+                link.part(
+                    id,
+                    Op::Fail {
+                        message: "refused".to_owned(),
+                    },
+                )?;
+                link.flush().await?;
+                Err(unexpected(&incoming))
+            }
+            Err(Broken::Here(error)) => {
+                link.part(
+                    id,
+                    Op::Fail {
+                        message: error.to_string(),
+                    },
+                )?;
+                link.flush().await?;
+                // The server's answer only repeats what is known here.
+                let _ = link.reply(id).await;
+                Err(error)
+            }
+            Err(Broken::Link(error)) => Err(error),
+        }
+    }
+
+    async fn body(
+        &self,
+        link: &mut Link,
+        id: u64,
+        have: Option<BlockList>,
+        tally: &mut Tally,
+    ) -> Result<Digest, Broken> {
+        let mut whole = Hasher::new(self.options.algorithm);
+        let mut kept = 0;
+        if let Some(list) = have {
+            let misfit = || Broken::Link(Error::Misbehaved("block digests that do not fit".to_owned()));
+            let held = list
+                .parse()
+                .filter(|held| held.length() <= self.source.size())
+                .ok_or_else(misfit)?;
+            let (own, prefix) = self.compare(link, &held).await?;
+            whole = prefix;
+            let damaged = own.differing(&held);
+            let repaired: u64 = damaged.iter().map(|(_, length)| length).sum();
+            kept = held.length();
+            (tally.kept, tally.repaired) = (held.length() - repaired, tally.repaired + repaired);
+            self.observer.event(&Event::Resumed {
+                id: self.id,
+                kept: held.length() - repaired,
+                repaired,
+            });
+            let mut done = held.length() - repaired;
+            for (offset, length) in &damaged {
+                link.part(id, Op::At { offset: *offset }).map_err(Broken::Link)?;
+                self.range(link, *offset, offset + length, None, &mut done, tally)
+                    .await?;
+            }
+            if !damaged.is_empty() {
+                link.part(id, Op::At { offset: held.length() }).map_err(Broken::Link)?;
+            }
+        }
+        let mut done = kept;
+        let whole = self
+            .range(link, kept, self.source.size(), Some(whole), &mut done, tally)
+            .await?;
+        let source = Arc::clone(&self.source);
+        blocking(move || source.check_unchanged()).await.map_err(Broken::Here)?;
+        let whole = whole.unwrap_or_else(|| Hasher::new(self.options.algorithm));
+        Ok(whole.finish())
+    }
+
+    /// Reads what the server says it holds from the own file, for its block digests and the hash.
+    async fn compare(&self, link: &mut Link, held: &BlockDigests) -> Result<(BlockDigests, Hasher), Broken> {
+        let source = Arc::clone(&self.source);
+        let (length, block_bytes, algorithm) = (held.length(), held.block_bytes(), self.options.algorithm);
+        let (observer, id) = (Arc::clone(self.observer), self.id);
+        let work = blocking(move || {
+            source.prefix(length, block_bytes, algorithm, |done| {
+                observer.event(&Event::Comparing {
+                    id,
+                    done,
+                    total: length,
+                });
+            })
+        });
+        link.busy(work).await.map_err(Broken::Link)?.map_err(Broken::Here)
+    }
+
+    /// Sends the bytes from `at` to `end`: the next chunk is read and hashed while one is on the way.
+    async fn range(
+        &self,
+        link: &mut Link,
+        mut at: u64,
+        end: u64,
+        mut hasher: Option<Hasher>,
+        done: &mut u64,
+        tally: &mut Tally,
+    ) -> Result<Option<Hasher>, Broken> {
+        let step = link.chunk_bytes();
+        let length_at = |at: u64| usize::try_from(end - at).unwrap_or(usize::MAX).min(step);
+        let mut next = (at < end).then(|| self.read(at, length_at(at), hasher.take()));
+        while let Some(reading) = next.take() {
+            let chunk;
+            (chunk, hasher) = link
+                .busy(joined(reading))
+                .await
+                .map_err(Broken::Link)?
+                .map_err(Broken::Here)?;
+            let length = (chunk.len() - DATA_HEAD_BYTES) as u64;
+            at += length;
+            if at < end {
+                next = Some(self.read(at, length_at(at), hasher.take()));
+            }
+            link.data(seal_data(chunk).map_err(|error| Broken::Link(error.into()))?);
+            if let Some(incoming) = link.flush_unless_answered().await.map_err(Broken::Link)? {
+                return Err(Broken::Refused(incoming));
+            }
+            *done += length;
+            tally.moved += length;
+            self.observer.event(&Event::Moved {
+                id: self.id,
+                done: *done,
+            });
+        }
+        Ok(hasher)
+    }
+
+    fn read(
+        &self,
+        at: u64,
+        length: usize,
+        hasher: Option<Hasher>,
+    ) -> JoinHandle<Result<(BytesMut, Option<Hasher>), Error>> {
+        let source = Arc::clone(&self.source);
+        tokio::task::spawn_blocking(move || {
+            let chunk = source.chunk(at, length)?;
+            let hasher = hasher.map(|mut hasher| {
+                hasher.update(&chunk[DATA_HEAD_BYTES..]);
+                hasher
+            });
+            Ok((chunk, hasher))
+        })
+    }
+}
+
+/// Why a body did not reach its end.
+enum Broken {
+    /// The connection or the other side's manners failed.
+    Link(Error),
+    /// This side failed.
+    Here(Error),
+    /// The server answered in the middle.
+    Refused(Incoming),
+}
+
+pub(crate) fn mode(resume: Resume) -> ResumeMode {
+    match resume {
+        Resume::Always => ResumeMode::Always,
+        Resume::Auto => ResumeMode::Auto,
+        Resume::Never => ResumeMode::Never,
+    }
+}
+
+/// Runs blocking work on a thread of its own.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    joined(tokio::task::spawn_blocking(work)).await
+}
+
+async fn joined<T>(handle: JoinHandle<Result<T, Error>>) -> Result<T, Error> {
+    match handle.await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Whether the reply ends the request `id`.
+pub(crate) fn ends(incoming: &Incoming, id: u64) -> bool {
+    matches!(incoming, Incoming::Reply(Reply { id: answered, re: Re::End { .. } | Re::Error(_) }) if *answered == id)
+}
