@@ -133,7 +133,7 @@ impl Publication {
     }
 
     /// Gives the file its name. The directory is returned to be synced.
-    fn rename(mut self) -> (Answering, Result<Option<Dir>>) {
+    fn rename(mut self) -> (Answering, Result<Dir>) {
         let renamed = self.staged.publish(self.replace);
         let answering = Answering {
             stored: Stored {
@@ -147,7 +147,7 @@ impl Publication {
         };
         // A staged file that got no name is detached here, before the answer.
         drop(self.staged);
-        (answering, renamed.map(|(dir, _)| Some(dir)))
+        (answering, renamed.map(|(dir, _)| dir))
     }
 }
 
@@ -178,12 +178,10 @@ fn publish_batch(batch: Vec<Publication>) {
     }
     let unsynced = sync_names(&renamed);
     for (publication, result) in renamed {
-        let result = result.and_then(|dir| match dir {
-            Some(dir) if !unsynced.is_empty() => match id_of(&dir) {
-                Some(id) if !unsynced.contains(&id) => Ok(()),
-                _ => Err(not_durable(&publication.stored.path)),
-            },
-            _ => Ok(()),
+        let result = result.and_then(|dir| match disk::stat_fd(&dir) {
+            _ if unsynced.is_empty() => Ok(()),
+            Ok(meta) if !unsynced.contains(&meta.id) => Ok(()),
+            _ => Err(not_durable(&publication.stored.path)),
         });
         publication.answer(result);
     }
@@ -215,11 +213,11 @@ fn sync_data(batch: Vec<Publication>) -> impl Iterator<Item = (Publication, Resu
 }
 
 /// Makes the new names durable. Returns the directories for which that failed.
-fn sync_names(renamed: &[(Answering, Result<Option<Dir>>)]) -> HashSet<FileId> {
+fn sync_names(renamed: &[(Answering, Result<Dir>)]) -> HashSet<FileId> {
     let mut seen = HashSet::new();
     let dirs: Vec<_> = renamed
         .iter()
-        .filter_map(|(_, result)| result.as_ref().ok()?.as_ref())
+        .filter_map(|(_, result)| result.as_ref().ok())
         .filter_map(|dir| Some((dir, disk::stat_fd(dir).ok()?)))
         .filter(|(_, meta)| seen.insert(meta.id))
         .collect();
@@ -248,8 +246,4 @@ fn sync_together<F: std::os::fd::AsFd>(files: impl ExactSizeIterator<Item = (F, 
         }
     }
     true
-}
-
-fn id_of(dir: &Dir) -> Option<FileId> {
-    disk::stat_fd(dir).ok().map(|meta| meta.id)
 }

@@ -74,7 +74,7 @@ impl Copying {
         let place = home.tree().place(&to)?;
         let old = home.target(&place, &to, replace)?;
         home.check_disk(&to, from.size())?;
-        let booking = Booking::copy(home.ledger(), from.size(), old.is_none())?;
+        let booking = Booking::file(home.ledger(), from.size(), 0, old.is_none())?;
         let id = StagingId::temporary(home.next_number());
         let mut staged = StagedFile::open(home, to, id, booking, None, Fate::Temporary)?;
         // Where the file system cannot share blocks, the next best way is tried step by step.

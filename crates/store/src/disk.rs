@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::Path;
 
 use cap_std::ambient_authority;
@@ -89,14 +89,18 @@ const PRIVATE_MODE: u32 = 0o700;
 
 /// Creates the directory of a home where it is missing, with its parents, and opens it.
 pub(crate) fn open_or_create_root(path: &Path) -> std::io::Result<Dir> {
-    match Dir::open_ambient_dir(path, ambient_authority()) {
+    let root = match Dir::open_ambient_dir(path, ambient_authority()) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), PRIVATE_MODE)
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(PRIVATE_MODE)
                 .create(path)?;
-            Dir::open_ambient_dir(path, ambient_authority())
+            Dir::open_ambient_dir(path, ambient_authority())?
         }
-        opened => opened,
-    }
+        opened => opened?,
+    };
+    // `cap-std` opens with `O_PATH`, which can be neither listed nor synced.
+    Ok(open_dir(&root, OsStr::new("."))?)
 }
 
 /// Opens the store's own directory `name`, which no link may stand in for.
@@ -248,7 +252,8 @@ pub(crate) fn set_modified(file: &File, modified: Timestamp) -> Result<(), Errno
             },
             last_modification: Timespec {
                 tv_sec: modified.seconds,
-                tv_nsec: modified.nanos.into(),
+                // What came over a wire may be no proper fraction of a second.
+                tv_nsec: modified.nanos.min(999_999_999).into(),
             },
         },
     )

@@ -172,28 +172,12 @@ pub(crate) struct Booking {
 impl Booking {
     /// Books room for one new directory.
     pub(crate) fn directory(ledger: &Arc<Ledger>) -> Result<Self> {
-        Self::open(ledger, 0, 0, true, false)
+        Self::file(ledger, 0, 0, true)
     }
 
-    /// Books a copy of `bytes`.
-    pub(crate) fn copy(ledger: &Arc<Ledger>, bytes: u64, entry: bool) -> Result<Self> {
-        Self::open(ledger, bytes, 0, entry, false)
-    }
-
-    /// Books an upload of `bytes`, taking over a staged file of `staged` bytes, if there is one, of
-    /// which at most `bytes` stay.
-    pub(crate) fn upload(ledger: &Arc<Ledger>, bytes: u64, staged: Option<u64>, entry: bool) -> Result<Self> {
-        let held = staged.unwrap_or(0);
-        let mut booking = Self::open(ledger, bytes, held, entry, true)?;
-        booking.staged = held;
-        if staged.is_none() {
-            ledger.lock().uploads += 1;
-        }
-        Ok(booking)
-    }
-
-    /// Checks and takes in one step. `held` bytes are on disk and counted already.
-    fn open(ledger: &Arc<Ledger>, bytes: u64, held: u64, entry: bool, upload: bool) -> Result<Self> {
+    /// Books a file of `bytes`, of which `held` are staged and counted already; with `entry` also a
+    /// new name. Checks and takes in one step.
+    pub(crate) fn file(ledger: &Arc<Ledger>, bytes: u64, held: u64, entry: bool) -> Result<Self> {
         let mut counts = ledger.lock();
         let more = bytes.saturating_sub(held);
         counts.check_bytes(more)?;
@@ -208,8 +192,17 @@ impl Booking {
             reserved: more,
             staged: 0,
             entry,
-            upload,
+            upload: false,
         })
+    }
+
+    /// The staged file is open: it has the `held` bytes that are counted already, or is new.
+    pub(crate) fn adopt(&mut self, held: Option<u64>, upload: bool) {
+        self.staged = held.unwrap_or(0);
+        self.upload = upload;
+        if upload && held.is_none() {
+            self.ledger.lock().uploads += 1;
+        }
     }
 
     /// Makes sure that the staged file may grow to `length`, reserving a step ahead where possible.

@@ -47,7 +47,7 @@ pub(crate) enum Fate {
 }
 
 impl StagedFile {
-    /// Opens the staged file, which `booking` counts with `held` bytes or not at all.
+    /// Opens the staged file, which is counted with `held` bytes already or not at all.
     pub(crate) fn open(
         home: Arc<HomeState>,
         target: FilePath,
@@ -56,26 +56,21 @@ impl StagedFile {
         held: Option<u64>,
         fate: Fate,
     ) -> Result<Self> {
-        // Counted before the file is opened: a lower number is never the younger handle's.
+        // Numbered before it is opened: a lower number is never the younger handle's.
         let opened = OPENED.fetch_add(1, Ordering::Relaxed);
-        match disk::open_own(home.staging(), &id.part()) {
-            Ok(file) => Ok(Self {
-                home,
-                target,
-                id,
-                file,
-                opened,
-                length: held.unwrap_or(0),
-                booking,
-                fate,
-            }),
-            Err(errno) => {
-                if held.is_none() {
-                    booking.discard();
-                }
-                Err(Error::from_errno("stage", &target, errno))
-            }
-        }
+        let file =
+            disk::open_own(home.staging(), &id.part()).map_err(|errno| Error::from_errno("stage", &target, errno))?;
+        booking.adopt(held, matches!(fate, Fate::Keep { .. }));
+        Ok(Self {
+            home,
+            target,
+            id,
+            file,
+            opened,
+            length: held.unwrap_or(0),
+            booking,
+            fate,
+        })
     }
 
     pub(crate) fn home(&self) -> &Arc<HomeState> {

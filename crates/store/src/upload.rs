@@ -117,7 +117,7 @@ impl Home {
         })
     }
 
-    /// All uploads that are staged, running ones included once they hold more than a block.
+    /// All uploads that are staged, except running ones of less than 64 KiB.
     ///
     /// # Cancel safety
     ///

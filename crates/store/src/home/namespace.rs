@@ -192,12 +192,12 @@ impl HomeState {
                 continue;
             };
             let name = name.map_err(fail)?;
-            let _names = self.lock_names();
+            let names_lock = self.lock_names();
             let Some(meta) = disk::find_at(&level.dir, &name).map_err(fail)? else {
                 continue;
             };
             if meta.kind == Kind::Directory {
-                drop(_names);
+                drop(names_lock);
                 let next = open(&level.dir, name)?;
                 levels.push(next);
             } else {

@@ -62,23 +62,25 @@ impl Writer {
             .map_or(0, |(_, length)| spec.size.unwrap_or(*length).min(*length));
         let total = spec.size.unwrap_or(held);
         home.check_disk(&path, total.saturating_sub(on_disk.unwrap_or(0)))?;
-        let booking = Booking::upload(home.ledger(), total, on_disk, is_new)?;
+        let booking = Booking::file(home.ledger(), total, on_disk.unwrap_or(0), is_new)?;
+        if spec.make_parents {
+            home.make_parents(&path)?;
+        }
 
         let started = continued
             .as_ref()
             .map_or_else(Timestamp::now, |(record, _)| record.started());
         let fate = Fate::Keep {
             record: Record::new(&path, spec.size, spec.modified, started),
-            saved: on_disk.is_some(),
+            saved: false,
             _claim: claim,
         };
         let mut staged = StagedFile::open(Arc::clone(home), path, id, booking, on_disk, fate)?;
-        if spec.make_parents {
-            home.make_parents(staged.target())?;
-        }
         staged.truncate(held)?;
         staged.limit(total);
-        if held > 0 || spec.size.is_none_or(|size| size >= RECORDED_FROM_BYTES) {
+        // An older record must not speak for these bytes.
+        let recorded = on_disk.is_some();
+        if recorded || spec.size.is_none_or(|size| size >= RECORDED_FROM_BYTES) {
             staged.save_record()?;
         }
         Ok(Self {
@@ -98,7 +100,7 @@ impl Writer {
             self.hasher = Hasher::new(self.hasher.algorithm());
         }
         self.staged.write_at(offset, chunk)?;
-        if offset == self.hasher.length() && offset + chunk.len() as u64 == self.length() {
+        if offset == self.hasher.length() {
             self.hasher.update(chunk);
         }
         Ok(())
