@@ -1,0 +1,144 @@
+//! What a process leaves behind, the next one puts in order.
+
+use std::time::Duration;
+
+use ftp_store::{Durability, Error, Quota, Store, StoreOptions};
+use tokio::runtime::Runtime;
+
+use crate::assert_err;
+use crate::rig::{assert_counts, at_rest, noise, path, put, read, sha256, spec, write};
+
+fn options() -> StoreOptions {
+    StoreOptions {
+        durability: Durability::None,
+        ..StoreOptions::default()
+    }
+}
+
+#[test]
+fn staged_upload_survives_the_end_of_the_process_and_is_resumed() {
+    let temp = tempfile::tempdir().unwrap();
+    let bytes = noise(500_000);
+    // A runtime of its own for each life: its end is the end of everything in it.
+    Runtime::new().unwrap().block_on(async {
+        let home = Store::new(options())
+            .open_home(temp.path(), Quota::default())
+            .await
+            .unwrap();
+        put(&home, &path("/f"), b"old").await.unwrap();
+        let mut upload = home.begin_upload(&path("/f"), spec(bytes.len())).await.unwrap();
+        write(&mut upload, 0, &bytes[..300_000]).await.unwrap();
+        drop(upload);
+        at_rest(&home).await;
+    });
+    std::fs::write(temp.path().join(".ftpd/staging/copy-0.part"), "left by a copy").unwrap();
+    Runtime::new().unwrap().block_on(async {
+        let home = Store::new(options())
+            .open_home(temp.path(), Quota::default())
+            .await
+            .unwrap();
+        let usage = home.usage().await.unwrap();
+        assert_counts(temp.path(), &usage);
+        assert_eq!((usage.used, usage.pending, usage.uploads), (3, 300_000, 1));
+        assert_eq!(read(&home, &path("/f")).await.unwrap(), b"old");
+        let mut upload = home.begin_upload(&path("/f"), spec(bytes.len())).await.unwrap();
+        assert_eq!(upload.held(), 300_000);
+        write(&mut upload, 300_000, &bytes[300_000..]).await.unwrap();
+        upload.commit(500_000, sha256(&bytes)).await.unwrap();
+        assert_counts(temp.path(), &home.usage().await.unwrap());
+    });
+}
+
+#[test]
+fn expired_staging_is_gone_when_the_home_is_opened() {
+    let temp = tempfile::tempdir().unwrap();
+    Runtime::new().unwrap().block_on(async {
+        let home = Store::new(options())
+            .open_home(temp.path(), Quota::default())
+            .await
+            .unwrap();
+        let mut upload = home.begin_upload(&path("/f"), spec(100_000)).await.unwrap();
+        write(&mut upload, 0, b"abc").await.unwrap();
+    });
+    Runtime::new().unwrap().block_on(async {
+        let store = Store::new(StoreOptions {
+            staging_expiry: Duration::ZERO,
+            ..options()
+        });
+        let home = store.open_home(temp.path(), Quota::default()).await.unwrap();
+        let usage = home.usage().await.unwrap();
+        assert_eq!((usage.pending, usage.uploads), (0, 0));
+        assert_counts(temp.path(), &usage);
+    });
+}
+
+#[tokio::test]
+async fn staging_of_another_version_is_refused_and_left_alone() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = Store::new(options());
+    let home = store.open_home(temp.path(), Quota::default()).await.unwrap();
+    let mut upload = home.begin_upload(&path("/f"), spec(100_000)).await.unwrap();
+    write(&mut upload, 0, b"abc").await.unwrap();
+    drop(upload);
+    at_rest(&home).await;
+    let record = std::fs::read_dir(temp.path().join(".ftpd/staging"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|kind| kind == "json"))
+        .unwrap();
+    let text = std::fs::read_to_string(&record).unwrap();
+    std::fs::write(&record, text.replace("\"version\":1", "\"version\":2")).unwrap();
+    assert_err!(
+        home.begin_upload(&path("/f"), spec(100_000)).await,
+        Error::StagingVersion { found: 2, known: 1, .. }
+    );
+    assert_eq!(
+        store
+            .expire(std::time::SystemTime::now() + Duration::from_secs(1 << 30))
+            .await
+            .unwrap(),
+        0
+    );
+    assert!(record.exists());
+}
+
+#[tokio::test]
+async fn one_directory_is_one_home_and_belongs_to_one_process() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("made/on/the/way");
+    let store = Store::new(options());
+    let small = Quota {
+        bytes: Some(5),
+        entries: None,
+    };
+    let (one, other) = tokio::join!(store.open_home(&dir, Quota::default()), store.open_home(&dir, small));
+    let (one, other) = (one.unwrap(), other.unwrap());
+    let spelled_otherwise = dir.join("../way");
+    let third = store.open_home(&spelled_otherwise, small).await.unwrap();
+    assert_eq!(third.usage().await.unwrap().bytes_limit, Some(5));
+    put(&one, &path("/f"), b"123").await.unwrap();
+    assert_eq!(other.usage().await.unwrap().used, 3);
+    assert_err!(
+        Store::new(options()).open_home(&dir, Quota::default()).await,
+        Error::InUse { .. }
+    );
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&dir).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[tokio::test]
+async fn home_that_cannot_be_made_says_why() {
+    let temp = tempfile::tempdir().unwrap();
+    std::fs::write(temp.path().join("file"), "").unwrap();
+    let Err(error) = Store::new(options())
+        .open_home(&temp.path().join("file/home"), Quota::default())
+        .await
+    else {
+        panic!("no error");
+    };
+    assert!(
+        error.to_string().starts_with("cannot open or create the home"),
+        "{error}"
+    );
+    assert!(std::error::Error::source(&error).is_some());
+}

@@ -1,0 +1,18 @@
+//! What every home must do, whatever stands behind it: the contract of the store, by its public API.
+//!
+//! The tests look at the disk only to prepare it as an administrator would and to check the counts
+//! against a walk.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod confinement;
+mod copies;
+mod crash;
+mod digests;
+mod listing;
+mod names;
+mod quota;
+mod random;
+mod resume;
+mod rig;
+mod uploads;

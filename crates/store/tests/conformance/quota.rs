@@ -1,0 +1,156 @@
+//! Quota: refused before the first byte, never passed by concurrent sessions, exact at rest.
+
+use bytes::Bytes;
+use ftp_store::{Error, Quota, Resume, UploadSpec};
+
+use crate::assert_err;
+use crate::rig::{Rig, path, put, sha256, spec, write};
+
+fn entries(limit: u64) -> Quota {
+    Quota {
+        bytes: None,
+        entries: Some(limit),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_uploads_of_sixty_percent_exactly_one_is_refused() {
+    for _ in 0..20 {
+        let rig = Rig::with_bytes(1000).await;
+        let begin = |at: &'static str| {
+            let home = rig.home.clone();
+            tokio::spawn(async move { home.begin_upload(&path(at), spec(600)).await })
+        };
+        let (one, other) = (begin("/one"), begin("/other"));
+        let results = [one.await.unwrap(), other.await.unwrap()];
+        let refused = results
+            .iter()
+            .filter(|result| {
+                matches!(
+                    result,
+                    Err(Error::QuotaBytes {
+                        limit: 1000,
+                        used: 0,
+                        pending: 600,
+                        requested: 600,
+                    })
+                )
+            })
+            .count();
+        assert_eq!(
+            (refused, results.iter().filter(|result| result.is_ok()).count()),
+            (1, 1)
+        );
+    }
+}
+
+#[tokio::test]
+async fn limit_holds_exactly() {
+    let rig = Rig::with_bytes(10).await;
+    rig.put("/a", b"1234567890").await;
+    assert_err!(put(&rig.home, &path("/b"), b"1").await, Error::QuotaBytes { .. });
+    rig.put("/empty", b"").await;
+    assert_eq!(rig.check_usage().await.free, 0);
+}
+
+#[tokio::test]
+async fn replaced_file_counts_until_the_commit() {
+    let rig = Rig::with_bytes(10).await;
+    rig.put("/a", b"123456").await;
+    assert_err!(put(&rig.home, &path("/a"), b"12345").await, Error::QuotaBytes { .. });
+    rig.put("/a", b"1234").await;
+    assert_eq!(rig.check_usage().await.used, 4);
+    rig.put("/a", b"123456").await;
+}
+
+#[tokio::test]
+async fn unknown_size_is_cut_off_at_the_limit() {
+    let rig = Rig::with_bytes(1_000_000).await;
+    let unknown = UploadSpec { size: None, ..spec(0) };
+    let mut upload = rig.home.begin_upload(&path("/f"), unknown).await.unwrap();
+    write(&mut upload, 0, &[0; 999_999]).await.unwrap();
+    upload.write_at(999_999, Bytes::from_static(b"12")).await.unwrap();
+    assert_err!(
+        upload.write_at(1_000_001, Bytes::from_static(b"3")).await,
+        Error::QuotaBytes { requested: 1 | 2, .. }
+    );
+    drop(upload);
+    assert_eq!(rig.check_usage().await.pending, 999_999);
+}
+
+#[tokio::test]
+async fn lowered_quota_refuses_more_and_keeps_what_is_there() {
+    let rig = Rig::with_bytes(100).await;
+    rig.put("/a", &[0; 50]).await;
+    rig.home.set_quota(Quota {
+        bytes: Some(20),
+        entries: None,
+    });
+    assert_err!(
+        put(&rig.home, &path("/b"), b"1").await,
+        Error::QuotaBytes { limit: 20, .. }
+    );
+    rig.home.rename(&path("/a"), &path("/c"), false).await.unwrap();
+    rig.home.make_dir(&path("/dir"), false).await.unwrap();
+    assert_eq!(rig.check_usage().await.free, 0);
+}
+
+#[tokio::test]
+async fn files_directories_and_links_count_as_entries() {
+    let rig = Rig::with_quota(entries(3)).await;
+    rig.home.make_dir(&path("/a/b"), true).await.unwrap();
+    rig.put("/a/f", b"1").await;
+    for result in [
+        rig.home.make_dir(&path("/c"), false).await,
+        put(&rig.home, &path("/c"), b"1").await.map(drop),
+        rig.home.copy(&path("/a/f"), &path("/c"), false).await.map(drop),
+    ] {
+        assert_err!(result, Error::QuotaEntries { limit: 3, used: 3 });
+    }
+    rig.put("/a/f", b"replaced").await;
+    rig.home.rename(&path("/a/f"), &path("/f"), false).await.unwrap();
+    rig.home.remove_dir(&path("/a"), true).await.unwrap();
+    rig.home.make_dir(&path("/c"), false).await.unwrap();
+    assert_eq!(rig.check_usage().await.entries, 2);
+}
+
+#[tokio::test]
+async fn running_uploads_hold_their_entries() {
+    let rig = Rig::with_quota(entries(1)).await;
+    let upload = rig.home.begin_upload(&path("/a"), spec(1)).await.unwrap();
+    assert_err!(rig.home.make_dir(&path("/b"), false).await, Error::QuotaEntries { .. });
+    upload.abort().await.unwrap();
+    rig.home.make_dir(&path("/b"), false).await.unwrap();
+    rig.check_usage().await;
+}
+
+#[tokio::test]
+async fn target_removed_during_a_replacing_upload_needs_room_for_an_entry() {
+    let rig = Rig::with_quota(entries(1)).await;
+    rig.put("/a", b"1").await;
+    let mut upload = rig.home.begin_upload(&path("/a"), spec(1)).await.unwrap();
+    write(&mut upload, 0, b"2").await.unwrap();
+    rig.home.remove_file(&path("/a")).await.unwrap();
+    rig.home.make_dir(&path("/b"), false).await.unwrap();
+    assert_err!(upload.commit(1, sha256(b"2")).await, Error::QuotaEntries { .. });
+    assert_eq!(rig.check_usage().await.pending, 1);
+}
+
+#[tokio::test]
+async fn refused_upload_does_not_touch_what_is_staged() {
+    let rig = Rig::with_bytes(100).await;
+    let mut upload = rig.home.begin_upload(&path("/f"), spec(80)).await.unwrap();
+    write(&mut upload, 0, &[1; 60]).await.unwrap();
+    drop(upload);
+    rig.check_usage().await;
+    let too_large = UploadSpec {
+        resume: Resume::Never,
+        ..spec(101)
+    };
+    assert_err!(
+        rig.home.begin_upload(&path("/f"), too_large).await,
+        Error::QuotaBytes { .. }
+    );
+    assert_eq!(rig.check_usage().await.pending, 60);
+    assert_eq!(rig.home.begin_upload(&path("/f"), spec(80)).await.unwrap().held(), 60);
+}

@@ -1,0 +1,226 @@
+//! A store over a fresh directory, and the shortest way to its operations.
+
+use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use ftp_digest::{Algorithm, Digest, Hasher};
+use ftp_store::{
+    Durability, FilePath, Home, Kind, Quota, Result, Resume, Store, StoreOptions, Stored, Upload, UploadSpec, Usage,
+};
+
+/// How long a test waits for something that must happen before it fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Rig {
+    temp: tempfile::TempDir,
+    pub(crate) store: Store,
+    pub(crate) home: Home,
+}
+
+impl Rig {
+    pub(crate) async fn new() -> Self {
+        Self::with_quota(Quota::default()).await
+    }
+
+    pub(crate) async fn with_bytes(bytes: u64) -> Self {
+        Self::with_quota(Quota {
+            bytes: Some(bytes),
+            entries: None,
+        })
+        .await
+    }
+
+    pub(crate) async fn with_quota(quota: Quota) -> Self {
+        Self::with(quota, Durability::None).await
+    }
+
+    pub(crate) async fn with(quota: Quota, durability: Durability) -> Self {
+        Self::open(tempfile::tempdir().unwrap(), quota, durability).await
+    }
+
+    /// A home in which an administrator has been before it is opened.
+    pub(crate) async fn prepared(prepare: impl FnOnce(&Path)) -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::create_dir(temp.path().join("home")).unwrap();
+        std::fs::create_dir(temp.path().join("outside")).unwrap();
+        prepare(&temp.path().join("home"));
+        Self::open(temp, Quota::default(), Durability::None).await
+    }
+
+    async fn open(temp: tempfile::TempDir, quota: Quota, durability: Durability) -> Self {
+        let store = Store::new(StoreOptions {
+            durability,
+            ..StoreOptions::default()
+        });
+        let home = store.open_home(&temp.path().join("home"), quota).await.unwrap();
+        Self { temp, store, home }
+    }
+
+    /// The home's directory on disk.
+    pub(crate) fn disk(&self) -> PathBuf {
+        self.temp.path().join("home")
+    }
+
+    /// The directory beside a prepared home.
+    pub(crate) fn outside(&self) -> PathBuf {
+        self.temp.path().join("outside")
+    }
+
+    pub(crate) async fn put(&self, at: &str, bytes: &[u8]) -> Stored {
+        put(&self.home, &path(at), bytes).await.unwrap()
+    }
+
+    /// The usage, when it agrees with a walk over the disk and nothing runs.
+    pub(crate) async fn check_usage(&self) -> Usage {
+        let usage = at_rest(&self.home).await;
+        assert_counts(&self.disk(), &usage);
+        usage
+    }
+}
+
+/// Waits until dropped uploads have let go of what they had reserved.
+pub(crate) async fn at_rest(home: &Home) -> Usage {
+    eventually(async || {
+        let usage = home.usage().await.unwrap();
+        (usage.reserved == 0).then_some(usage)
+    })
+    .await
+}
+
+/// Asks until there is an answer.
+pub(crate) async fn eventually<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let answer = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, answer)
+        .await
+        .expect("what must happen happens in time")
+}
+
+pub(crate) fn path(text: &str) -> FilePath {
+    FilePath::resolve(&FilePath::root(), text.as_bytes()).unwrap()
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> Digest {
+    Hasher::digest(Algorithm::Sha256, bytes)
+}
+
+/// Bytes that no two blocks of have in common.
+pub(crate) fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    (0..length)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()[3]
+        })
+        .collect()
+}
+
+/// A replacing upload of known size.
+pub(crate) fn spec(size: usize) -> UploadSpec {
+    UploadSpec {
+        size: Some(size as u64),
+        replace: true,
+        ..UploadSpec::default()
+    }
+}
+
+pub(crate) async fn put(home: &Home, at: &FilePath, bytes: &[u8]) -> Result<Stored> {
+    let mut upload = home
+        .begin_upload(
+            at,
+            UploadSpec {
+                resume: Resume::Never,
+                ..spec(bytes.len())
+            },
+        )
+        .await?;
+    write(&mut upload, 0, bytes).await?;
+    upload.commit(bytes.len() as u64, sha256(bytes)).await
+}
+
+/// Writes in chunks of 64 KiB.
+pub(crate) async fn write(upload: &mut Upload, offset: usize, bytes: &[u8]) -> Result<()> {
+    let mut at = offset as u64;
+    for chunk in bytes.chunks(64 * 1024) {
+        upload.write_at(at, Bytes::copy_from_slice(chunk)).await?;
+        at += chunk.len() as u64;
+    }
+    Ok(())
+}
+
+pub(crate) async fn read(home: &Home, at: &FilePath) -> Result<Vec<u8>> {
+    let file = home.open_read(at).await?;
+    let length = usize::try_from(file.size()).unwrap();
+    Ok(file.read_at(0, length, BytesMut::new()).await?.to_vec())
+}
+
+/// What a walk over the disk counts, as the usage must: bytes, entries, staged bytes, staged files.
+pub(crate) fn assert_counts(home: &Path, usage: &Usage) {
+    let (mut used, mut entries) = (0, 0);
+    let mut dirs = vec![home.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let entry = entry.unwrap();
+            if entry.path() == home.join(".ftpd") {
+                continue;
+            }
+            entries += 1;
+            let meta = entry.metadata().unwrap();
+            if meta.is_dir() {
+                dirs.push(entry.path());
+            } else if meta.is_file() {
+                used += meta.size();
+            }
+        }
+    }
+    let (mut pending, mut uploads) = (0, 0);
+    for entry in std::fs::read_dir(home.join(".ftpd/staging")).unwrap() {
+        let entry = entry.unwrap();
+        if entry.path().extension() == Some(OsStr::new("part")) {
+            pending += entry.metadata().unwrap().size();
+            uploads += 1;
+        }
+    }
+    assert_eq!(
+        (usage.used, usage.entries, usage.pending, usage.uploads),
+        (used, entries, pending, uploads),
+        "usage and disk"
+    );
+}
+
+/// All names of a directory, sorted, with their kinds.
+pub(crate) async fn list(home: &Home, at: &str) -> Vec<(String, Kind)> {
+    let mut listing = home.list(&path(at), false).await.unwrap();
+    let mut names = Vec::new();
+    while let Some(page) = listing.next_page().await.unwrap() {
+        names.extend(
+            page.into_iter()
+                .map(|entry| (entry.name.to_string_lossy().into_owned(), entry.kind)),
+        );
+    }
+    names.sort_by(|one, other| one.0.cmp(&other.0));
+    names
+}
+
+/// Fails unless the expression is the error; shows what it was instead.
+#[macro_export]
+macro_rules! assert_err {
+    ($result:expr, $pattern:pat $(if $guard:expr)?) => {
+        match $result {
+            Err($pattern) $(if $guard)? => {}
+            Err(error) => panic!("another error: {error} ({error:?})"),
+            Ok(_) => panic!("no error"),
+        }
+    };
+}
