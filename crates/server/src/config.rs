@@ -23,7 +23,7 @@ use ftp_proto::scram::Verifier;
 
 pub(crate) use fault::FaultList;
 pub use fault::{ConfigFault, ConfigFaults};
-pub(crate) use show::show;
+pub(crate) use show::{show, show_users};
 pub(crate) use units::{parse_duration, parse_size, short_size, show_duration, show_size};
 pub(crate) use user::{check_name, parse_rights};
 

@@ -2,10 +2,18 @@
 
 // Administration: configuration, users, logs and the command line.
 mod audit;
+mod cli;
 mod config;
 mod escape;
-pub mod logging;
+mod log_view;
+mod logging;
+mod output;
+mod prompt;
 mod table;
+mod users_file;
+
+pub use cli::run;
+pub use logging::{LogError, LogGuard, start as start_log};
 
 pub use config::{
     Config, ConfigFault, ConfigFaults, Durability, Level, Limits, LogConfig, Rights, ServerConfig, TlsConfig,

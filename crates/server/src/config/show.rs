@@ -47,8 +47,7 @@ fn write_all(out: &mut String, config: &Config) -> fmt::Result {
     };
     line(out, "log", &log)?;
     write_limits(out, config)?;
-    writeln!(out)?;
-    write_users(out, config)
+    write!(out, "\n{}", show_users(config))
 }
 
 fn write_limits(out: &mut String, config: &Config) -> fmt::Result {
@@ -84,15 +83,16 @@ fn write_limits(out: &mut String, config: &Config) -> fmt::Result {
     )
 }
 
-fn write_users(out: &mut String, config: &Config) -> fmt::Result {
+/// The users for a person, with every default filled in.
+pub(crate) fn show_users(config: &Config) -> String {
     let rows: Vec<_> = config.users.iter().map(|(name, user)| row(name, user)).collect();
-    match rows.len() {
-        0 => return writeln!(out, "no users"),
-        1 => writeln!(out, "1 user")?,
-        count => writeln!(out, "{count} users")?,
-    }
-    out.push_str(&table(&["NAME", "QUOTA", "FILES", "SESSIONS", "RIGHTS", "HOME"], &rows));
-    Ok(())
+    let heading = match rows.len() {
+        0 => return "no users\n".to_owned(),
+        1 => "1 user".to_owned(),
+        count => format!("{count} users"),
+    };
+    let users = table(&["NAME", "QUOTA", "FILES", "SESSIONS", "RIGHTS", "HOME"], &rows);
+    format!("{heading}\n{users}")
 }
 
 fn row(name: &str, user: &UserConfig) -> [String; 6] {
