@@ -6,7 +6,7 @@ use ftp_store::{Durability, Error, Quota, Store, StoreOptions};
 use tokio::runtime::Runtime;
 
 use crate::assert_err;
-use crate::rig::{assert_counts, at_rest, noise, path, put, read, sha256, spec, write};
+use crate::rig::{check_usage, noise, path, put, read, sha256, spec, write};
 
 fn options() -> StoreOptions {
     StoreOptions {
@@ -29,7 +29,7 @@ fn staged_upload_survives_the_end_of_the_process_and_is_resumed() {
         let mut upload = home.begin_upload(&path("/f"), spec(bytes.len())).await.unwrap();
         write(&mut upload, 0, &bytes[..300_000]).await.unwrap();
         drop(upload);
-        at_rest(&home).await;
+        check_usage(&home, temp.path()).await;
     });
     std::fs::write(temp.path().join(".ftpd/staging/copy-0.part"), "left by a copy").unwrap();
     Runtime::new().unwrap().block_on(async {
@@ -37,15 +37,14 @@ fn staged_upload_survives_the_end_of_the_process_and_is_resumed() {
             .open_home(temp.path(), Quota::default())
             .await
             .unwrap();
-        let usage = home.usage().await.unwrap();
-        assert_counts(temp.path(), &usage);
+        let usage = check_usage(&home, temp.path()).await;
         assert_eq!((usage.used, usage.pending, usage.uploads), (3, 300_000, 1));
         assert_eq!(read(&home, &path("/f")).await.unwrap(), b"old");
         let mut upload = home.begin_upload(&path("/f"), spec(bytes.len())).await.unwrap();
         assert_eq!(upload.held(), 300_000);
         write(&mut upload, 300_000, &bytes[300_000..]).await.unwrap();
         upload.commit(500_000, sha256(&bytes)).await.unwrap();
-        assert_counts(temp.path(), &home.usage().await.unwrap());
+        check_usage(&home, temp.path()).await;
     });
 }
 
@@ -66,9 +65,8 @@ fn expired_staging_is_gone_when_the_home_is_opened() {
             ..options()
         });
         let home = store.open_home(temp.path(), Quota::default()).await.unwrap();
-        let usage = home.usage().await.unwrap();
+        let usage = check_usage(&home, temp.path()).await;
         assert_eq!((usage.pending, usage.uploads), (0, 0));
-        assert_counts(temp.path(), &usage);
     });
 }
 
@@ -80,7 +78,7 @@ async fn staging_of_another_version_is_refused_and_left_alone() {
     let mut upload = home.begin_upload(&path("/f"), spec(100_000)).await.unwrap();
     write(&mut upload, 0, b"abc").await.unwrap();
     drop(upload);
-    at_rest(&home).await;
+    check_usage(&home, temp.path()).await;
     let record = std::fs::read_dir(temp.path().join(".ftpd/staging"))
         .unwrap()
         .map(|entry| entry.unwrap().path())

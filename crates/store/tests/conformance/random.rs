@@ -4,7 +4,7 @@ use ftp_store::{Durability, FilePath, Home, Quota, Resume, Store, StoreOptions, 
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
-use crate::rig::{assert_counts, at_rest, noise, path, sha256, spec, write};
+use crate::rig::{check_usage, noise, path, sha256, spec, write};
 
 /// Small enough that refusals are frequent.
 const QUOTA: Quota = Quota {
@@ -140,7 +140,7 @@ fn live(dir: &std::path::Path, durability: Durability, tasks: Vec<Vec<Step>>) {
             ..StoreOptions::default()
         });
         let home = store.open_home(dir, QUOTA).await.unwrap();
-        assert_counts(dir, &home.usage().await.unwrap());
+        check_usage(&home, dir).await;
         let tasks: Vec<_> = tasks
             .into_iter()
             .map(|steps| {
@@ -158,7 +158,7 @@ fn live(dir: &std::path::Path, durability: Durability, tasks: Vec<Vec<Step>>) {
         for task in tasks {
             task.await.unwrap();
         }
-        assert_counts(dir, &at_rest(&home).await);
+        check_usage(&home, dir).await;
     });
 }
 

@@ -12,7 +12,7 @@ use ftp_store::{
 };
 
 /// How long a test waits for something that must happen before it fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Rig {
     temp: tempfile::TempDir,
@@ -73,21 +73,31 @@ impl Rig {
         put(&self.home, &path(at), bytes).await.unwrap()
     }
 
-    /// The usage, when it agrees with a walk over the disk and nothing runs.
+    /// The usage at rest, which must agree with a walk over the disk.
     pub(crate) async fn check_usage(&self) -> Usage {
-        let usage = at_rest(&self.home).await;
-        assert_counts(&self.disk(), &usage);
-        usage
+        check_usage(&self.home, &self.disk()).await
     }
 }
 
-/// Waits until dropped uploads have let go of what they had reserved.
-pub(crate) async fn at_rest(home: &Home) -> Usage {
-    eventually(async || {
-        let usage = home.usage().await.unwrap();
-        (usage.reserved == 0).then_some(usage)
-    })
-    .await
+/// The usage at rest, which must agree with a walk over the disk. A dropped upload may still be about
+/// to let go, so they are compared until they agree or patience ends.
+pub(crate) async fn check_usage(home: &Home, disk: &Path) -> Usage {
+    let mut last = None;
+    let agreed = async {
+        loop {
+            let usage = home.usage().await.unwrap();
+            let walked = walk(disk).unwrap_or_default();
+            last = Some((usage, walked));
+            if usage.reserved == 0 && counts(&usage) == walked {
+                return usage;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    match tokio::time::timeout(PATIENCE, agreed).await {
+        Ok(usage) => usage,
+        Err(_) => panic!("usage and disk never agree: {last:?}"),
+    }
 }
 
 /// Asks until there is an answer.
@@ -165,18 +175,26 @@ pub(crate) async fn read(home: &Home, at: &FilePath) -> Result<Vec<u8>> {
     Ok(file.read_at(0, length, BytesMut::new()).await?.to_vec())
 }
 
-/// What a walk over the disk counts, as the usage must: bytes, entries, staged bytes, staged files.
-pub(crate) fn assert_counts(home: &Path, usage: &Usage) {
+/// Bytes, entries, staged bytes, staged files.
+type Counts = (u64, u64, u64, u64);
+
+/// What must agree with a walk.
+fn counts(usage: &Usage) -> Counts {
+    (usage.used, usage.entries, usage.pending, usage.uploads)
+}
+
+/// What is on the disk; an error if it changes meanwhile.
+fn walk(home: &Path) -> std::io::Result<Counts> {
     let (mut used, mut entries) = (0, 0);
     let mut dirs = vec![home.to_owned()];
     while let Some(dir) = dirs.pop() {
-        for entry in std::fs::read_dir(dir).unwrap() {
-            let entry = entry.unwrap();
+        for entry in std::fs::read_dir(dir)? {
+            let entry = entry?;
             if entry.path() == home.join(".ftpd") {
                 continue;
             }
             entries += 1;
-            let meta = entry.metadata().unwrap();
+            let meta = entry.metadata()?;
             if meta.is_dir() {
                 dirs.push(entry.path());
             } else if meta.is_file() {
@@ -185,18 +203,14 @@ pub(crate) fn assert_counts(home: &Path, usage: &Usage) {
         }
     }
     let (mut pending, mut uploads) = (0, 0);
-    for entry in std::fs::read_dir(home.join(".ftpd/staging")).unwrap() {
-        let entry = entry.unwrap();
+    for entry in std::fs::read_dir(home.join(".ftpd/staging"))? {
+        let entry = entry?;
         if entry.path().extension() == Some(OsStr::new("part")) {
-            pending += entry.metadata().unwrap().size();
+            pending += entry.metadata()?.size();
             uploads += 1;
         }
     }
-    assert_eq!(
-        (usage.used, usage.entries, usage.pending, usage.uploads),
-        (used, entries, pending, uploads),
-        "usage and disk"
-    );
+    Ok((used, entries, pending, uploads))
 }
 
 /// All names of a directory, sorted, with their kinds.
