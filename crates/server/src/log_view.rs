@@ -139,11 +139,13 @@ fn show(path: &Path, mut files: Files, args: &LogArgs, mut out: impl Write) -> a
         None => files.read(&mut |line| write_some(&mut out, select(line)))?,
     }
     out.flush()?;
-    while args.follow {
-        thread::sleep(POLL_INTERVAL);
-        files.renew(path)?;
-        files.read(&mut |line| write_some(&mut out, select(line)))?;
-        out.flush()?;
+    if args.follow {
+        loop {
+            thread::sleep(POLL_INTERVAL);
+            files.renew(path)?;
+            files.read(&mut |line| write_some(&mut out, select(line)))?;
+            out.flush()?;
+        }
     }
     files.read_rest(&mut |line| write_some(&mut out, select(line)))?;
     out.flush()?;

@@ -77,7 +77,7 @@ pub(super) fn run(file: &Path, command: UserCommand) -> anyhow::Result<()> {
     match command {
         UserCommand::Add(args) => add(file, args),
         UserCommand::Passwd(args) => passwd(file, &args),
-        UserCommand::Remove { name } => remove(file, name),
+        UserCommand::Remove { name } => remove(file, &name),
         UserCommand::List { json } => list(&Config::load(file)?, json),
     }
 }
@@ -92,7 +92,7 @@ fn add(file: &Path, args: AddArgs) -> anyhow::Result<()> {
             file.display()
         );
     }
-    let home = args.home.map(absolute).transpose()?;
+    let home = args.home.as_deref().map(absolute).transpose()?;
     let user = NewUser {
         verifier: args.password.verifier(&args.name)?,
         name: args.name.clone(),
@@ -130,10 +130,10 @@ fn passwd(file: &Path, args: &PasswdArgs) -> anyhow::Result<()> {
     done(&format!("changed the password of {}", args.name), &changed)
 }
 
-fn remove(file: &Path, name: String) -> anyhow::Result<()> {
-    let changed = change(file, &Change::Remove { name: name.clone() })?;
+fn remove(file: &Path, name: &str) -> anyhow::Result<()> {
+    let changed = change(file, &Change::Remove { name: name.to_owned() })?;
     let mut text = format!("removed {name}");
-    if let Some(user) = changed.before.as_ref().ok().and_then(|config| config.users.get(&name)) {
+    if let Some(user) = changed.before.as_ref().ok().and_then(|config| config.users.get(name)) {
         text = format!("{text}; the files stay in {}", shown(&user.home));
     }
     done(&text, &changed)
@@ -194,13 +194,13 @@ fn describe(user: &UserConfig) -> String {
 }
 
 /// A path from the command line means the directory that the person is in.
-fn absolute(path: PathBuf) -> anyhow::Result<String> {
-    let absolute = std::path::absolute(&path).with_context(|| format!("{} is no path", shown(&path)))?;
+fn absolute(path: &Path) -> anyhow::Result<String> {
+    let absolute = std::path::absolute(path).with_context(|| format!("{} is no path", shown(path)))?;
     match absolute.into_os_string().into_string() {
         Ok(text) => Ok(text),
         Err(_) => anyhow::bail!(
             "{} is not UTF-8 and cannot be written in the configuration",
-            shown(&path)
+            shown(path)
         ),
     }
 }

@@ -39,7 +39,7 @@ pub(crate) fn document(path: &Path, text: &str, faults: &mut FaultList<'_>) -> O
     let directory = path.parent().unwrap_or(Path::new("/"));
     let mut root = Section::new("", Some(document.get_ref()));
     let server = server::read(root.table("server", faults), directory, faults);
-    let (users, homes) = user::read_all(root.table("users", faults), &server, directory, faults);
+    let (users, homes) = user::read_all(&root.table("users", faults), &server, directory, faults);
     root.finish(faults);
     let config = Config {
         file: path.to_owned(),

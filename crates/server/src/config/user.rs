@@ -19,7 +19,7 @@ const UNLIMITED: &str = "unlimited";
 
 /// The users, and where in the text the home of each is set.
 pub(crate) fn read_all(
-    section: Section<'_>,
+    section: &Section<'_>,
     server: &ServerConfig,
     directory: &Path,
     faults: &mut FaultList<'_>,
