@@ -124,6 +124,10 @@ fn check(file: &Path) -> anyhow::Result<()> {
     for warning in config.warnings() {
         output::warning(&warning);
     }
+    let problems = config.problems();
+    if !problems.is_empty() {
+        anyhow::bail!("the server cannot start with this: {}", problems.join("; "));
+    }
     Ok(())
 }
 

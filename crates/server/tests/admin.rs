@@ -1,4 +1,5 @@
 //! The administration of `ftpd`, through the real program.
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -153,6 +154,19 @@ fn check_warns_about_a_file_that_others_can_read_and_still_succeeds() {
     let (code, _, stderr) = site.run(&["check"], "");
     assert_eq!(code, 0);
     assert!(stderr.contains("warning: ") && stderr.contains("chmod 600"), "{stderr}");
+}
+
+#[test]
+fn check_fails_when_the_server_could_not_start() {
+    let site = Site::empty();
+    fs::write(
+        site.file(),
+        "[server.tls]\ncertificate = 'cert.pem'\nkey = 'users.toml'\n",
+    )
+    .unwrap();
+    let (code, _, stderr) = site.run(&["check"], "");
+    assert_eq!(code, 1);
+    assert!(stderr.contains("cert.pem of [server.tls] cannot be read"), "{stderr}");
 }
 
 #[test]

@@ -75,14 +75,14 @@ impl PasswordArgs {
 
 pub(super) fn run(file: &Path, command: UserCommand) -> anyhow::Result<()> {
     match command {
-        UserCommand::Add(args) => add(file, args),
+        UserCommand::Add(args) => add(file, &args),
         UserCommand::Passwd(args) => passwd(file, &args),
         UserCommand::Remove { name } => remove(file, &name),
         UserCommand::List { json } => list(&Config::load(file)?, json),
     }
 }
 
-fn add(file: &Path, args: AddArgs) -> anyhow::Result<()> {
+fn add(file: &Path, args: &AddArgs) -> anyhow::Result<()> {
     // Before the password is asked for twice in vain.
     if let Some(user) = current(file)?.and_then(|config| config.users.get(&args.name).cloned()) {
         anyhow::bail!(

@@ -98,21 +98,23 @@ impl Config {
                 self.server.listen
             ));
         }
-        if let TlsConfig::Own { certificate, key } = &self.server.tls {
-            for path in [certificate, key] {
-                if let Err(error) = fs::File::open(path) {
-                    warnings.push(format!(
-                        "{} cannot be read, so the server will not start: {error}",
-                        path.display()
-                    ));
-                }
-            }
-        }
         if self.users.is_empty() {
             warnings.push(format!(
                 "there are no users, so nobody can log in; `ftpd --config {file} user add NAME` adds one"
             ));
         }
         warnings
+    }
+
+    /// Why the server could not start though the file has no fault: one sentence each.
+    pub fn problems(&self) -> Vec<String> {
+        let TlsConfig::Own { certificate, key } = &self.server.tls else {
+            return Vec::new();
+        };
+        let problem = |path: &PathBuf| {
+            let error = fs::File::open(path).err()?;
+            Some(format!("{} of [server.tls] cannot be read: {error}", path.display()))
+        };
+        [certificate, key].into_iter().filter_map(problem).collect()
     }
 }
