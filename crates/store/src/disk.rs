@@ -304,3 +304,54 @@ pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::R
 pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> std::io::Result<()> {
     file.write_all_at(bytes, offset)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn both_ways_of_opening_agree_and_follow_no_link() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = open_or_create_root(temp.path()).unwrap();
+        std::fs::create_dir_all(temp.path().join("a/b")).unwrap();
+        std::fs::write(temp.path().join("a/b/file"), "").unwrap();
+        symlink("a", temp.path().join("link")).unwrap();
+        symlink("b/file", temp.path().join("a/last")).unwrap();
+        symlink("/", temp.path().join("out")).unwrap();
+        for (path, flags, expected) in [
+            (".", DIRECTORY, Ok("")),
+            ("a/b", DIRECTORY, Ok("a/b")),
+            ("a/b/file", READ, Ok("a/b/file")),
+            ("a/b/file", DIRECTORY, Err(Errno::NOTDIR)),
+            ("a/b/file/x", READ, Err(Errno::NOTDIR)),
+            ("a/none", READ, Err(Errno::NOENT)),
+            ("link", DIRECTORY, Err(Errno::LOOP)),
+            ("link/b", DIRECTORY, Err(Errno::LOOP)),
+            ("a/last", READ, Err(Errno::LOOP)),
+            ("out/etc", DIRECTORY, Err(Errno::LOOP)),
+        ] {
+            let expected = expected.map(|path| {
+                let file = File::open(temp.path().join(path)).unwrap();
+                stat_fd(file).unwrap().id
+            });
+            let id = |fd: Result<OwnedFd, Errno>| fd.map(|fd| stat_fd(fd).unwrap().id);
+            let path = Path::new(path);
+            assert_eq!(id(open_without_links(&root, path, flags)), expected, "{path:?}");
+            assert_eq!(id(open_by_steps(&root, path, flags)), expected, "{path:?} by steps");
+        }
+    }
+
+    #[test]
+    fn rename_onto_a_taken_name_fails_and_changes_nothing() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = open_or_create_root(temp.path()).unwrap();
+        std::fs::write(temp.path().join("a"), "a").unwrap();
+        std::fs::write(temp.path().join("b"), "b").unwrap();
+        let (a, b) = ((&root, OsStr::new("a")), (&root, OsStr::new("b")));
+        assert_eq!(rename_new(a, b), Err(Errno::EXIST));
+        assert_eq!(std::fs::read(temp.path().join("b")).unwrap(), b"b");
+        assert_eq!(std::fs::read(temp.path().join("a")).unwrap(), b"a");
+    }
+}
