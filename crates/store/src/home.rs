@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use cap_std::fs::Dir;
 use rustix::io::Errno;
@@ -28,6 +29,12 @@ mod walk;
 pub use entry::Entry;
 pub use listing::Listing;
 pub use namespace::Removed;
+
+/// How long the lock of a home is waited for: the last uploads of a server that has been told to end
+/// need a moment, one that goes on running does not let go at all.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// How often it is tried meanwhile.
+const LOCK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A user's home. Clones share it.
 #[derive(Clone)]
@@ -96,7 +103,7 @@ impl HomeState {
         };
         let reserved = disk::open_or_create_private(&root, RESERVED_NAME).map_err(fail("open or create"))?;
         let lock = disk::open_own(&reserved, "lock").map_err(fail("open the lock file of"))?;
-        disk::lock(&lock).map_err(|errno| match errno {
+        lock_patiently(&lock).map_err(|errno| match errno {
             Errno::WOULDBLOCK => Error::InUse { dir: path.to_owned() },
             errno => fail("lock")(errno),
         })?;
@@ -206,5 +213,16 @@ impl HomeState {
 
     fn disk_free(&self, path: &FilePath) -> Result<u64> {
         disk::free_bytes(&self.staging).map_err(|errno| Error::from_errno("ask for the free space of", path, errno))
+    }
+}
+
+/// Takes the lock of a home, giving a server that is just ending a moment to let go.
+fn lock_patiently(file: &std::fs::File) -> Result<(), Errno> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match disk::lock(file) {
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(LOCK_INTERVAL),
+            locked => return locked,
+        }
     }
 }

@@ -95,7 +95,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::InUse`] if another process has the home open, [`Error::Io`].
+    /// [`Error::InUse`] if another process has the home open and does not end within a second,
+    /// [`Error::Io`].
     ///
     /// # Cancel safety
     ///

@@ -33,7 +33,7 @@ impl Home {
     /// # Errors
     ///
     /// [`Error::Exists`], [`Error::NotFound`] (no parent), [`Error::NotDirectory`],
-    /// [`Error::QuotaEntries`], [`Error::OutsideHome`], [`Error::HomeItself`].
+    /// [`Error::QuotaEntries`], [`Error::OutsideHome`].
     ///
     /// # Cancel safety
     ///
@@ -125,6 +125,9 @@ impl HomeState {
     }
 
     fn make_dir(&self, path: &FilePath) -> Result<()> {
+        if path.is_root() {
+            return Err(Error::Exists { path: path.clone() });
+        }
         let mut booking = Booking::directory(self.ledger())?;
         let place = {
             let _names = self.lock_names();

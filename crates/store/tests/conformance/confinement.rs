@@ -130,6 +130,8 @@ async fn home_itself_cannot_be_removed_renamed_or_replaced() {
     assert_err!(rig.home.remove_file(&root).await, Error::HomeItself);
     assert_err!(rig.home.rename(&path("/dir"), &root, true).await, Error::HomeItself);
     assert_err!(rig.home.begin_upload(&root, spec(0)).await, Error::HomeItself);
+    assert_err!(rig.home.make_dir(&root, false).await, Error::Exists { .. });
+    rig.home.make_dir(&root, true).await.unwrap();
     assert_eq!(rig.home.stat(&root, false).await.unwrap().kind, Kind::Directory);
 }
 
