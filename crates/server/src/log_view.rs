@@ -91,7 +91,7 @@ pub(crate) fn run(config: &Config, args: &LogArgs) -> anyhow::Result<()> {
     };
     if broken > 0 {
         output::note(&format!(
-            "note: {broken} lines of the log are no JSON objects and were skipped"
+            "note: skipped lines of the log that are no JSON objects: {broken}"
         ));
     }
     Ok(())

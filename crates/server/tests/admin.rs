@@ -270,7 +270,7 @@ fn the_log_is_filtered_and_summed_up() {
         stdout,
         "2026-01-31 12:00:01  #1     alice        put          quota         /a 10 B, 4 B sent (full)\n"
     );
-    assert!(stderr.contains("1 lines of the log"), "{stderr}");
+    assert!(stderr.contains("no JSON objects: 1"), "{stderr}");
     let (_, stdout, _) = site.run(&["log", "--json", "-n", "1"], "");
     assert_eq!(stdout, format!("{}\n", lines[1]));
     let (_, stdout, _) = site.run(&["log", "--since", "1h"], "");
