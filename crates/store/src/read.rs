@@ -78,13 +78,15 @@ impl Home {
 impl HomeState {
     pub(crate) fn open_read(&self, path: &FilePath) -> Result<ReadFile> {
         let file = self.tree().file(path)?;
-        let meta = disk::stat_fd(&file).map_err(|errno| Error::from_errno("look at", path, errno))?;
+        let fail = |errno| Error::from_errno("look at", path, errno);
+        let meta = disk::stat_fd(&file).map_err(fail)?;
         match meta.kind {
             Kind::File => {}
             Kind::Directory => return Err(Error::IsDirectory { path: path.clone() }),
             Kind::Other | Kind::Symlink => return Err(Error::NotAFile { path: path.clone() }),
         }
-        let source = self.sources().share(file, meta);
+        let source = self.sources().share(file).map_err(fail)?;
+        let meta = source.meta();
         Ok(ReadFile {
             path: path.clone(),
             size: meta.size,

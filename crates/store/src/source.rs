@@ -9,6 +9,7 @@ use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ftp_digest::Digest;
+use rustix::io::Errno;
 
 use crate::disk::{self, FileId, Meta};
 use crate::error::{Error, Result};
@@ -18,6 +19,7 @@ use crate::path::FilePath;
 /// The open files of a home.
 #[derive(Default)]
 pub(crate) struct Sources {
+    /// Taken before the state of any source, never after.
     open: Mutex<HashMap<FileId, Weak<Source>>>,
 }
 
@@ -31,29 +33,37 @@ pub(crate) struct Source {
 
 impl Sources {
     /// Shares the open file with those who read the same version already.
-    pub(crate) fn share(self: &Arc<Self>, file: File, state: Meta) -> Arc<Source> {
+    pub(crate) fn share(self: &Arc<Self>, file: File) -> Result<Arc<Source>, Errno> {
+        let id = disk::stat_fd(&file)?.id;
         let mut open = self.lock();
-        if let Some(source) = open.get(&state.id).and_then(Weak::upgrade) {
-            if *source.state() == state {
-                drop(open);
-                return source;
-            }
-            // Its last owner may be this one, and the end of a source needs the lock.
-            let fresh = self.add(&mut open, file, state);
-            drop(open);
-            drop(source);
-            return fresh;
-        }
-        self.add(&mut open, file, state)
+        let known = open.get(&id).and_then(Weak::upgrade);
+        // Looked at under both locks, so that no own action comes between the look and the comparison.
+        let state = known.as_ref().map(|source| source.state());
+        let found = disk::stat_fd(&file);
+        let is_known = state.is_some_and(|state| found == Ok(*state));
+        let fresh = match found {
+            Ok(found) if !is_known => Some(self.add(&mut open, file, found)),
+            _ => None,
+        };
+        // The end of a source takes the lock, and this may be its last owner.
+        drop(open);
+        found?;
+        Ok(fresh.or(known).expect("a version that is not fresh is known"))
     }
 
-    /// Runs a change of the store's own that leaves the bytes of `id` alone.
-    pub(crate) fn across<T>(&self, id: FileId, change: impl FnOnce() -> T) -> T {
-        let source = self.lock().get(&id).and_then(Weak::upgrade);
-        match source {
-            Some(source) => source.across(change),
-            None => change(),
-        }
+    /// Runs a change of the store's own that leaves the bytes of these files, all different, alone.
+    /// Nobody opens a file meanwhile.
+    pub(crate) fn across<T>(&self, ids: &[FileId], change: impl FnOnce() -> T) -> T {
+        let open = self.lock();
+        let sources: Vec<_> = ids
+            .iter()
+            .filter_map(|id| open.get(id).and_then(Weak::upgrade))
+            .collect();
+        let moving: Vec<_> = sources.iter().map(|source| Moving::begin(source)).collect();
+        let result = change();
+        moving.into_iter().for_each(Moving::end);
+        drop(open);
+        result
     }
 
     fn add(self: &Arc<Self>, open: &mut HashMap<FileId, Weak<Source>>, file: File, state: Meta) -> Arc<Source> {
@@ -97,28 +107,43 @@ impl Source {
         if kept::read(&self.file, &meta).is_some() {
             return;
         }
-        self.across(|| {
-            if disk::stat_fd(&self.file).is_ok_and(|now| now == meta) {
-                kept::write(&self.file, &meta, digest);
-            }
-        });
-    }
-
-    fn across<T>(&self, change: impl FnOnce() -> T) -> T {
-        let mut state = self.state();
-        let was_ours = disk::stat_fd(&self.file) == Ok(*state);
-        let result = change();
-        if was_ours
-            && let Ok(now) = disk::stat_fd(&self.file)
-            && (now.size, now.modified) == (state.size, state.modified)
-        {
-            *state = now;
+        let moving = Moving::begin(self);
+        if disk::stat_fd(&self.file).is_ok_and(|now| now == meta) {
+            kept::write(&self.file, &meta, digest);
         }
-        result
+        moving.end();
     }
 
     fn state(&self) -> MutexGuard<'_, Meta> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A source while the store itself moves its change time.
+struct Moving<'a> {
+    source: &'a Source,
+    state: MutexGuard<'a, Meta>,
+    was_ours: bool,
+}
+
+impl<'a> Moving<'a> {
+    fn begin(source: &'a Source) -> Self {
+        let state = source.state();
+        Self {
+            was_ours: disk::stat_fd(&source.file) == Ok(*state),
+            source,
+            state,
+        }
+    }
+
+    /// Takes the new change time over, unless something else has changed too.
+    fn end(mut self) {
+        if self.was_ours
+            && let Ok(now) = disk::stat_fd(&self.source.file)
+            && (now.size, now.modified) == (self.state.size, self.state.modified)
+        {
+            *self.state = now;
+        }
     }
 }
 

@@ -177,7 +177,9 @@ impl StagedFile {
                 self.booking.allow_entry()?;
                 disk::rename_new(from, place.at())
             }
-            Some(meta) => home.sources().across(meta.id, || disk::rename_over(from, place.at())),
+            Some(meta) => home
+                .sources()
+                .across(&[meta.id], || disk::rename_over(from, place.at())),
         }
         .map_err(|errno| Error::from_errno("publish", &self.target, errno))?;
         self.booking.settle(old.map(|meta| meta.counted_bytes()));

@@ -244,7 +244,7 @@ impl HomeState {
         let Some(old) = old else {
             return self
                 .sources()
-                .across(moved.id, || disk::rename_new(source.at(), target.at()))
+                .across(&[moved.id], || disk::rename_new(source.at(), target.at()))
                 .map_err(|errno| match errno {
                     Errno::EXIST => Error::Exists { path: path() },
                     errno => fail(errno),
@@ -263,10 +263,7 @@ impl HomeState {
             return self.rename_onto_itself(source, moved, from, target);
         }
         self.sources()
-            .across(moved.id, || {
-                self.sources()
-                    .across(old.id, || disk::rename_over(source.at(), target.at()))
-            })
+            .across(&[moved.id, old.id], || disk::rename_over(source.at(), target.at()))
             .map_err(fail)?;
         self.ledger().remove_stored(old.counted_bytes());
         Ok(())
@@ -289,7 +286,7 @@ impl HomeState {
     }
 
     fn unlink_at(&self, dir: &Dir, name: &std::ffi::OsStr, meta: &Meta, removed: &mut Removed) -> Result<(), Errno> {
-        self.sources().across(meta.id, || disk::unlink(dir, name))?;
+        self.sources().across(&[meta.id], || disk::unlink(dir, name))?;
         self.ledger().remove_stored(meta.counted_bytes());
         removed.files += 1;
         removed.bytes += meta.counted_bytes();

@@ -92,6 +92,36 @@ async fn change_by_others_is_noticed_and_own_actions_are_none() {
     assert_eq!(rig.home.stat(&path("/i"), true).await.unwrap().digest, None);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_at_once_never_take_own_actions_for_changes() {
+    let rig = Rig::new().await;
+    let readers: Vec<_> = (0..4)
+        .map(|_| {
+            let home = rig.home.clone();
+            tokio::spawn(async move {
+                for _ in 0..200 {
+                    let Ok(file) = home.open_read(&path("/f")).await else {
+                        continue;
+                    };
+                    file.keep_digest(sha256(b"abc")).await;
+                    assert!(file.unchanged().await.unwrap());
+                }
+            })
+        })
+        .collect();
+    for _ in 0..200 {
+        // Without a digest, so that each reader wants to keep one.
+        std::fs::write(rig.disk().join("new"), "abc").unwrap();
+        std::fs::rename(rig.disk().join("new"), rig.disk().join("g")).unwrap();
+        rig.home.rename(&path("/g"), &path("/f"), true).await.unwrap();
+        rig.home.rename(&path("/f"), &path("/g"), false).await.unwrap();
+        rig.home.rename(&path("/g"), &path("/f"), false).await.unwrap();
+    }
+    for reader in readers {
+        reader.await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn prefix_longer_than_the_file_is_a_changed_source() {
     let rig = Rig::new().await;
