@@ -19,3 +19,13 @@ pub use config::{
     Config, ConfigFault, ConfigFaults, Durability, Level, Limits, LogConfig, Rights, ServerConfig, TlsConfig,
     UserConfig,
 };
+
+// Service: listening, limits, accounts and the ways in.
+mod doors;
+mod gate;
+mod listen;
+mod server;
+mod site;
+mod tls;
+
+pub use server::Server;

@@ -1,16 +1,26 @@
 //! `ftpd` without a command: the server itself.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::Config;
+use crate::logging::LogGuard;
+use crate::server::Server;
 use crate::{audit, logging};
+
+/// How often the configuration file is looked at. Asking the kernel to tell would miss files on network
+/// mounts and those that editors replace.
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Serves until a signal ends it.
 pub(super) fn run(file: &Path) -> anyhow::Result<()> {
     let config = Config::load(file)?;
-    let _log = logging::start(&config.server.log)?;
+    let log = logging::start(&config.server.log)?;
     for warning in config.warnings().into_iter().chain(root_warning()) {
         audit::warning(&warning);
     }
@@ -18,7 +28,63 @@ pub(super) fn run(file: &Path) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("the threads of the server cannot be started")?;
-    runtime.block_on(async { anyhow::bail!("the server half is not linked in yet") })
+    runtime.block_on(serve(config, &log))
+}
+
+async fn serve(config: Config, log: &LogGuard) -> anyhow::Result<()> {
+    let mut signals = Signals::listen().context("signals cannot be handled")?;
+    let server = Arc::new(Server::bind(config).await?);
+    let running = Arc::clone(&server).run(signals.follow(&server, log));
+    running.await;
+    Ok(())
+}
+
+/// The signals that the server obeys.
+struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// Reloads the configuration on SIGHUP and when the file changes; ends with SIGINT or SIGTERM.
+    async fn follow(&mut self, server: &Server, log: &LogGuard) {
+        let file = server.config().file.clone();
+        let mut known = fingerprint(&file);
+        let mut timer = tokio::time::interval(WATCH_INTERVAL);
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => return,
+                _ = self.hangup.recv() => {}
+                _ = timer.tick() => {
+                    let path = file.clone();
+                    let now = tokio::task::spawn_blocking(move || fingerprint(&path)).await.unwrap_or_default();
+                    // A file that is gone is being replaced; its successor will be noticed.
+                    if now.is_none() || now == known {
+                        continue;
+                    }
+                }
+            }
+            known = fingerprint(&file);
+            server.reload();
+            log.set_level(server.config().server.log.level);
+        }
+    }
+}
+
+/// What changes when a file is written or replaced.
+fn fingerprint(file: &Path) -> Option<(u64, u64, i64, i64)> {
+    let metadata = std::fs::metadata(file).ok()?;
+    Some((metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec()))
 }
 
 /// What to tell whoever starts the server as root, where a fault in it would cost the whole machine.

@@ -1,0 +1,101 @@
+//! The native protocol of `docs/protocol.md`: TLS, hello, SCRAM login, pipelined requests.
+
+mod download;
+mod login;
+mod reply;
+mod request;
+mod session;
+mod small;
+mod upload;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use ftp_proto::scram::Binding;
+
+use crate::audit::{self, Who};
+use crate::gate::{Gate, Permit};
+use crate::site::Site;
+use crate::tls;
+
+/// What every connection of this door needs.
+pub(crate) struct Door {
+    pub(crate) site: Arc<Site>,
+    pub(crate) gate: Arc<Gate>,
+    /// Where work that outlives its session's wait is counted.
+    pub(crate) tasks: TaskTracker,
+    /// No new requests; transfers may end.
+    pub(crate) drain: CancellationToken,
+    /// Everything ends now.
+    pub(crate) cut: CancellationToken,
+}
+
+impl Door {
+    /// Serves a TCP connection from its first byte to its end.
+    pub(crate) async fn serve(
+        &self,
+        tcp: TcpStream,
+        peer: SocketAddr,
+        session: u64,
+        permit: Permit,
+        tls: Option<Arc<rustls::ServerConfig>>,
+    ) {
+        // Without it, small replies would wait for the client's acknowledgements.
+        let _ = tcp.set_nodelay(true);
+        let Some(tls) = tls else {
+            return self.talk(tcp, Binding::None, peer, session, permit).await;
+        };
+        let accepting = timeout(self.gate.limits().tls_timeout, TlsAcceptor::from(tls).accept(tcp));
+        let accepted = tokio::select! {
+            () = self.drain.cancelled() => return,
+            accepted = accepting => accepted,
+        };
+        let stream = match accepted {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return audit::login_failed(session, peer, None, &format!("TLS failed: {error}")),
+            Err(_) => return audit::login_failed(session, peer, None, "TLS took too long"),
+        };
+        match tls::binding(&stream) {
+            Ok(binding) => self.talk(stream, binding, peer, session, permit).await,
+            Err(error) => audit::failure(Some(session), "cannot bind the login to TLS", &error),
+        }
+    }
+
+    /// Serves a stream on which only frames travel.
+    pub(crate) async fn talk(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        binding: Binding,
+        peer: SocketAddr,
+        session: u64,
+        mut permit: Permit,
+    ) {
+        let began = Instant::now();
+        let (read, write) = tokio::io::split(Box::new(stream) as Box<dyn wire::Io>);
+        let logging_in = login::run(self, read, write, binding, peer, session);
+        let entered = tokio::select! {
+            () = self.drain.cancelled() => return,
+            entered = logging_in => entered,
+        };
+        let Some(entered) = entered else { return };
+        permit.logged_in();
+        let who = Who {
+            session,
+            peer,
+            user: Some(entered.user.clone()),
+        };
+        audit::login(&who, began.elapsed().as_secs_f64());
+        session::run(self, entered, who).await;
+    }
+}

@@ -1,0 +1,473 @@
+//! What each request needs and does.
+
+use ftp_digest::Algorithm;
+use ftp_proto::{Code, Fault, MAX_HEADER_BYTES, Op, Page, ProtocolError, Re, Request, decode_name};
+use ftp_store::{Error, FilePath, Home};
+
+use super::session::Session;
+use super::wire::End;
+use super::{download, reply, small, upload};
+use crate::audit::{self, Outcome, Transfer};
+use crate::config::Rights;
+
+/// How much JSON a page of a listing may take: well below the longest header.
+const PAGE_BYTES: usize = MAX_HEADER_BYTES / 2;
+
+/// What a request needs of its user's rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Needs {
+    Nothing,
+    Read,
+    Write,
+    Delete,
+}
+
+impl Needs {
+    fn are_met_by(self, rights: Rights) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Read => rights.read,
+            Self::Write => rights.write,
+            Self::Delete => rights.delete,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// The one table of what may be asked for with which right. Replacing an existing file needs
+/// [`Rights::delete`] besides; see [`may_replace`].
+fn needs(op: &Op) -> Needs {
+    match op {
+        Op::At { .. }
+        | Op::Beat
+        | Op::Cancel { .. }
+        | Op::Cd { .. }
+        | Op::Df
+        | Op::End { .. }
+        | Op::Fail { .. }
+        | Op::Ping
+        | Op::Pwd
+        | Op::Quit
+        | Op::Unknown => Needs::Nothing,
+        Op::Get { .. } | Op::Ls { .. } | Op::Stat { .. } | Op::Sum { .. } => Needs::Read,
+        Op::Cp { .. } | Op::Discard { .. } | Op::Mkdir { .. } | Op::Mv { .. } | Op::Put { .. } | Op::Uploads => {
+            Needs::Write
+        }
+        Op::Rm { .. } | Op::Rmdir { .. } => Needs::Delete,
+    }
+}
+
+/// The name in the log.
+fn name(op: &Op) -> &'static str {
+    match op {
+        Op::At { .. } | Op::End { .. } | Op::Fail { .. } => "body",
+        Op::Beat => "beat",
+        Op::Cancel { .. } => "cancel",
+        Op::Cd { .. } => "cd",
+        Op::Cp { .. } => "cp",
+        Op::Df => "df",
+        Op::Discard { .. } => "discard",
+        Op::Get { .. } => "get",
+        Op::Ls { .. } => "ls",
+        Op::Mkdir { .. } => "mkdir",
+        Op::Mv { .. } => "mv",
+        Op::Ping => "ping",
+        Op::Put { .. } => "put",
+        Op::Pwd => "pwd",
+        Op::Quit => "quit",
+        Op::Rm { .. } => "rm",
+        Op::Rmdir { .. } => "rmdir",
+        Op::Stat { .. } => "stat",
+        Op::Sum { .. } => "sum",
+        Op::Unknown => "unknown",
+        Op::Uploads => "uploads",
+    }
+}
+
+/// Why a request is not done: the session goes on, or it ends.
+pub(super) enum Stop {
+    Fault(Failure),
+    End(End),
+}
+
+/// A failed request: what the client is told, and what the log is.
+pub(super) struct Failure {
+    pub(super) fault: Fault,
+    pub(super) cause: String,
+}
+
+impl From<End> for Stop {
+    fn from(end: End) -> Self {
+        Self::End(end)
+    }
+}
+
+impl From<ProtocolError> for Stop {
+    fn from(error: ProtocolError) -> Self {
+        Self::End(error.into())
+    }
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        let cause = fault.message.clone();
+        Self::Fault(Failure { fault, cause })
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let fault = reply::fault(&error);
+        if reply::is_internal(&error) {
+            audit::failure(None, "a request failed", &error);
+        }
+        let mut cause = error.to_string();
+        if let Some(source) = std::error::Error::source(&error) {
+            cause = format!("{cause}: {source}");
+        }
+        Self { fault, cause }
+    }
+}
+
+/// The fault for a cancelled request.
+pub(super) fn cancelled() -> Fault {
+    Fault::new(Code::Cancelled, "cancelled")
+}
+
+/// Serves one request: checks its right, does it, answers it, logs it.
+pub(super) async fn dispatch(session: &mut Session<'_>, request: Request) -> Result<(), End> {
+    let Request { id, op } = request;
+    if !matches!(op, Op::Put { ask: false, .. }) {
+        // Requests are done in order; only small uploads may overlap each other.
+        session.settle(0).await?;
+    }
+    let (needs, name) = (needs(&op), name(&op));
+    let path = path_text(&op);
+    let result = if needs.are_met_by(session.rights()) {
+        perform(session, id, op).await
+    } else {
+        if matches!(op, Op::Put { ask: false, .. }) {
+            small::drain(session, id).await?;
+            session.settle(0).await?;
+        }
+        let message = format!("this user lacks the right to {}; ask the administrator", needs.name());
+        Err(Fault::new(Code::NotPermitted, message).into())
+    };
+    match result {
+        Ok(()) => session.wire.flush_if_much().await,
+        Err(Stop::End(end)) => Err(end),
+        Err(Stop::Fault(Failure { fault, cause })) => {
+            let outcome = Outcome::Failed {
+                code: &fault.code.name(),
+                cause: &cause,
+            };
+            audit::request(&session.who, name, &path, None, outcome);
+            session.wire.reply(id, Re::Error(fault))?;
+            session.wire.flush_if_much().await
+        }
+    }
+}
+
+/// The path as the client wrote it, for the log of a request that failed.
+fn path_text(op: &Op) -> String {
+    match op {
+        Op::Cd { path }
+        | Op::Discard { path }
+        | Op::Get { path, .. }
+        | Op::Ls { path, .. }
+        | Op::Mkdir { path, .. }
+        | Op::Put { path, .. }
+        | Op::Rm { path }
+        | Op::Rmdir { path, .. }
+        | Op::Stat { path, .. }
+        | Op::Sum { path, .. } => path.clone(),
+        Op::Cp { from, to, .. } | Op::Mv { from, to, .. } => format!("{from} -> {to}"),
+        _ => String::new(),
+    }
+}
+
+async fn perform(session: &mut Session<'_>, id: u64, op: Op) -> Result<(), Stop> {
+    match op {
+        Op::Beat => return Ok(()),
+        Op::Cancel { target } => {
+            // Its request is over: requests are done in order.
+            session.wire.cancel_answered(target);
+            session.wire.reply(id, Re::Ok)?;
+        }
+        Op::Cd { path } => {
+            let path = resolve(session, &path)?;
+            let entry = session.home.stat(&path, false).await?;
+            match entry.kind {
+                ftp_store::Kind::Directory => {}
+                // A link is judged by what it leads to.
+                ftp_store::Kind::Symlink => drop(session.home.list(&path, false).await?),
+                _ => return Err(Error::NotDirectory { path }.into()),
+            }
+            session.cwd = path;
+            session.wire.reply(
+                id,
+                Re::Cwd {
+                    path: reply::wire_path(&session.cwd),
+                },
+            )?;
+        }
+        Op::Cp { from, to, replace } => copy(session, id, &from, &to, replace).await?,
+        Op::Df => {
+            let usage = session.home.usage().await?;
+            session.wire.reply(id, Re::Usage(reply::usage(&usage)))?;
+        }
+        Op::Discard { path } => {
+            let path = resolve(session, &path)?;
+            session.home.discard_upload(&path).await?;
+            audit::request(&session.who, "discard", &path, None, Outcome::Done);
+            session.wire.reply(id, Re::Ok)?;
+        }
+        Op::Get {
+            path,
+            offset,
+            length,
+            digest,
+            have,
+        } => {
+            let path = resolve(session, &path)?;
+            return download::run(
+                session,
+                id,
+                download::Asked {
+                    path,
+                    offset,
+                    length,
+                    algorithm: digest,
+                    have,
+                },
+            )
+            .await;
+        }
+        Op::Ls { path, digests } => list(session, id, &path, digests).await?,
+        Op::Mkdir { path, parents } => {
+            let path = resolve(session, &path)?;
+            session.home.make_dir(&path, parents).await?;
+            audit::request(&session.who, "mkdir", &path, None, Outcome::Done);
+            session.wire.reply(id, Re::Ok)?;
+        }
+        Op::Mv { from, to, replace } => {
+            let (from, to) = (resolve(session, &from)?, resolve(session, &to)?);
+            let replace = may_replace(&session.home, session.rights(), &to, replace).await?;
+            if let Err(error) = session.home.rename(&from, &to, replace).await {
+                return Err(with_existing(&session.home, error).await.into());
+            }
+            audit::request(&session.who, "mv", &from, Some(&to), Outcome::Done);
+            session.wire.reply(id, Re::Ok)?;
+        }
+        Op::Ping => session.wire.reply(id, Re::Ok)?,
+        Op::Put {
+            path,
+            size,
+            mtime,
+            digest,
+            replace,
+            parents,
+            ask,
+            resume,
+        } => {
+            let asked = upload::Asked {
+                path,
+                size,
+                mtime,
+                algorithm: digest,
+                replace,
+                parents,
+                resume,
+            };
+            return if ask {
+                upload::run(session, id, asked).await
+            } else {
+                small::run(session, id, asked).await
+            };
+        }
+        Op::Pwd => session.wire.reply(
+            id,
+            Re::Cwd {
+                path: reply::wire_path(&session.cwd),
+            },
+        )?,
+        Op::Quit => {
+            session.wire.reply(id, Re::Ok)?;
+            session.wire.flush().await?;
+            return Err(End::Closed.into());
+        }
+        Op::Rm { path } => {
+            let path = resolve(session, &path)?;
+            session.home.remove_file(&path).await?;
+            audit::request(&session.who, "rm", &path, None, Outcome::Done);
+            session.wire.reply(id, Re::Ok)?;
+        }
+        Op::Rmdir { path, recursive } => {
+            let path = resolve(session, &path)?;
+            let work = session.home.remove_dir(&path, recursive);
+            session.wire.busy(id, work).await?.ok_or_else(cancelled)??;
+            audit::request(&session.who, "rmdir", &path, None, Outcome::Done);
+            session.wire.reply(id, Re::Ok)?;
+        }
+        Op::Stat { path, digest } => {
+            let path = resolve(session, &path)?;
+            let entry = session.home.stat(&path, digest).await?;
+            session.wire.reply(id, Re::Entry(reply::entry(&entry)))?;
+        }
+        Op::Sum { path, digest, fresh } => sum(session, id, &path, digest, fresh).await?,
+        Op::Uploads => {
+            let uploads = session.home.uploads().await?;
+            let uploads = uploads.iter().map(reply::staged).collect();
+            session.wire.reply(id, Re::Uploads { uploads })?;
+        }
+        Op::At { .. } | Op::End { .. } | Op::Fail { .. } => {
+            return Err(ProtocolError::Unexpected("part of a body outside of one").into());
+        }
+        Op::Unknown => {
+            return Err(Fault::new(Code::UnknownRequest, "this server does not know the request").into());
+        }
+    }
+    Ok(())
+}
+
+/// A path of the wire as a path in the home.
+pub(super) fn resolve(session: &Session<'_>, text: &str) -> Result<FilePath, Fault> {
+    let raw = decode_name(text).map_err(|error| Fault::new(Code::BadName, error.to_string()))?;
+    FilePath::resolve(&session.cwd, &raw).map_err(|error| reply::path_fault(&error))
+}
+
+/// Whether an existing target may be replaced: only if asked for, and by who may delete.
+pub(super) async fn may_replace(home: &Home, rights: Rights, target: &FilePath, replace: bool) -> Result<bool, Stop> {
+    if !replace || rights.delete {
+        return Ok(replace);
+    }
+    match home.stat(target, false).await {
+        Ok(_) => {
+            let message = "this user lacks the right to delete, which replacing a file needs";
+            Err(Fault::new(Code::NotPermitted, message).into())
+        }
+        Err(_) => Ok(false),
+    }
+}
+
+/// Adds what stands in the way to the error that says so.
+pub(super) async fn with_existing(home: &Home, error: Error) -> Failure {
+    let existing = match &error {
+        Error::Exists { path } | Error::IsDirectory { path } => home.stat(path, true).await.ok(),
+        _ => None,
+    };
+    let mut failure = Failure::from(error);
+    failure.fault.existing = existing.as_ref().map(reply::entry);
+    failure
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Fault(failure)
+    }
+}
+
+async fn copy(session: &mut Session<'_>, id: u64, from: &str, to: &str, replace: bool) -> Result<(), Stop> {
+    let (from, to) = (resolve(session, from)?, resolve(session, to)?);
+    if !session.rights().read {
+        return Err(Fault::new(
+            Code::NotPermitted,
+            "this user lacks the right to read, which copying needs",
+        )
+        .into());
+    }
+    let replace = may_replace(&session.home, session.rights(), &to, replace).await?;
+    let began = tokio::time::Instant::now();
+    let work = session.home.copy(&from, &to, replace);
+    let stored = match session.wire.busy(id, work).await?.ok_or_else(cancelled)? {
+        Ok(stored) => stored,
+        Err(error) => return Err(with_existing(&session.home, error).await.into()),
+    };
+    audit::transfer(
+        &session.who,
+        &Transfer {
+            op: "cp",
+            path: &to,
+            size: stored.size,
+            moved: 0,
+            resumed_from: 0,
+            repaired: 0,
+            seconds: began.elapsed().as_secs_f64(),
+            digest: Some(stored.digest.to_string()),
+            outcome: Outcome::Done,
+        },
+    );
+    Ok(session.wire.reply(id, Re::Stored(reply::stored(&stored)))?)
+}
+
+async fn sum(session: &mut Session<'_>, id: u64, path: &str, algorithm: Algorithm, fresh: bool) -> Result<(), Stop> {
+    let path = resolve(session, path)?;
+    let file = session.home.open_read(&path).await?;
+    let kept = file
+        .kept_digest()
+        .filter(|kept| kept.algorithm() == algorithm && !fresh);
+    let digest = match kept {
+        Some(kept) => kept,
+        None => {
+            let work = session.home.digest(&path, algorithm, fresh);
+            session.wire.busy(id, work).await?.ok_or_else(cancelled)??
+        }
+    };
+    Ok(session.wire.reply(
+        id,
+        Re::Digest {
+            digest,
+            size: file.size(),
+            kept: kept.is_some(),
+        },
+    )?)
+}
+
+/// Streams a listing page by page; nothing but the page at hand is in memory.
+async fn list(session: &mut Session<'_>, id: u64, path: &str, digests: bool) -> Result<(), Stop> {
+    let path = resolve(session, path)?;
+    let mut listing = session.home.list(&path, digests).await?;
+    while let Some(entries) = session
+        .wire
+        .busy(id, listing.next_page())
+        .await?
+        .ok_or_else(cancelled)??
+    {
+        let mut page = Vec::new();
+        let mut bytes = 0;
+        for entry in &entries {
+            let entry = reply::entry(entry);
+            // An escaped byte of a name takes eight in JSON; the rest of an entry stays below 300.
+            bytes += entry.name.len() * 8 + 300;
+            if bytes > PAGE_BYTES && !page.is_empty() {
+                session.wire.reply(
+                    id,
+                    Re::Page(Page {
+                        entries: std::mem::take(&mut page),
+                    }),
+                )?;
+                bytes = entry.name.len() * 8 + 300;
+            }
+            page.push(entry);
+        }
+        session.wire.reply(id, Re::Page(Page { entries: page }))?;
+        if !session.wire.flush_unless_cancelled(id).await? {
+            return Err(cancelled().into());
+        }
+    }
+    Ok(session.wire.reply(id, Re::Ok)?)
+}

@@ -1,0 +1,1 @@
+//! Sessions over in-memory pipes.

@@ -1,0 +1,294 @@
+//! A logged-in connection from the server's side: requests in, replies out, signs of life in both
+//! directions.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use ftp_proto::{
+    BEAT_INTERVAL, Fault, Frame, FrameReader, FrameWriter, MAX_DATA_BYTES, Op, PEER_TIMEOUT, ProtocolError, Re, Reply,
+    Request,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
+use tokio::time::{Instant, sleep_until};
+
+/// Any connected stream.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+pub(super) type Reader = FrameReader<ReadHalf<Box<dyn Io>>>;
+pub(super) type Writer = FrameWriter<WriteHalf<Box<dyn Io>>>;
+
+/// How much may be read ahead while a request runs, to find a cancel behind it. With the frame being
+/// read this bounds what a client can make a session hold.
+const READ_AHEAD_BYTES: usize = 2 * MAX_DATA_BYTES;
+
+/// Replies are sent when so much of them has gathered, or when there is nothing else to do.
+const FLUSH_BYTES: usize = 64 * 1024;
+
+/// What arrives, apart from beats.
+#[derive(Debug)]
+pub(super) enum Incoming {
+    Data(Bytes),
+    Request(Request),
+}
+
+/// Why a session ends.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum End {
+    /// The client said goodbye, or closed between two requests.
+    #[error("closed by the client")]
+    Closed,
+    /// The connection broke.
+    #[error("connection lost")]
+    Lost(#[source] ProtocolError),
+    /// The server ends the session and says why.
+    #[error("{}", .0.message)]
+    Bye(Fault),
+    /// The client was silent for too long.
+    #[error("the client was silent for {} s", .0.as_secs())]
+    Silent(Duration),
+}
+
+impl From<ProtocolError> for End {
+    fn from(error: ProtocolError) -> Self {
+        match error.code() {
+            Some(code) => Self::Bye(Fault::new(code, error.to_string())),
+            None => Self::Lost(error),
+        }
+    }
+}
+
+pub(super) struct Wire {
+    reader: Reader,
+    writer: Writer,
+    /// What was read ahead, each with the memory it takes.
+    ahead: VecDeque<(Incoming, usize)>,
+    ahead_bytes: usize,
+    /// Requests that were cancelled before they were looked at.
+    cancelled: Vec<u64>,
+    last_sent: Instant,
+    last_heard: Instant,
+}
+
+impl Wire {
+    /// Takes over a connection whose login is done.
+    pub(super) fn new(mut reader: Reader, writer: Writer) -> Self {
+        reader.open();
+        let now = Instant::now();
+        Self {
+            reader,
+            writer,
+            ahead: VecDeque::new(),
+            ahead_bytes: 0,
+            cancelled: Vec::new(),
+            last_sent: now,
+            last_heard: now,
+        }
+    }
+
+    /// Queues a reply.
+    pub(super) fn reply(&mut self, id: u64, re: Re) -> Result<(), End> {
+        Ok(self.writer.header(&Reply { id, re })?)
+    }
+
+    /// Queues a data frame.
+    pub(super) fn data(&mut self, sealed: BytesMut) {
+        self.writer.data(sealed);
+    }
+
+    /// Sends what is queued, if it is much.
+    pub(super) async fn flush_if_much(&mut self) -> Result<(), End> {
+        if self.writer.queued() >= FLUSH_BYTES {
+            self.flush().await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Sends what is queued.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(super) async fn flush(&mut self) -> Result<(), End> {
+        let deadline = Instant::now() + PEER_TIMEOUT;
+        tokio::select! {
+            biased;
+            sent = self.writer.flush() => sent?,
+            () = sleep_until(deadline) => return Err(End::Silent(PEER_TIMEOUT)),
+        }
+        self.last_sent = Instant::now();
+        Ok(())
+    }
+
+    /// Whether a request is there without waiting.
+    pub(super) fn ready(&mut self) -> Result<bool, End> {
+        if self.ahead.is_empty()
+            && let Some(frame) = self.reader.ready()?
+        {
+            self.arrived(Some(frame))?;
+        }
+        Ok(!self.ahead.is_empty())
+    }
+
+    /// The next request or chunk. Beats are sent and passed over meanwhile; `idle` bounds the wait
+    /// whatever the beats say.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(super) async fn receive(&mut self, idle: Duration) -> Result<Incoming, End> {
+        if let Some((incoming, bytes)) = self.ahead.pop_front() {
+            self.ahead_bytes -= bytes;
+            return Ok(incoming);
+        }
+        let idle_until = Instant::now() + idle;
+        loop {
+            let (beat, silence) = (self.last_sent + BEAT_INTERVAL, self.last_heard + PEER_TIMEOUT);
+            tokio::select! {
+                biased;
+                frame = self.reader.next() => {
+                    self.last_heard = Instant::now();
+                    if let Some(incoming) = parse(frame?.ok_or(End::Closed)?)? {
+                        return Ok(incoming);
+                    }
+                }
+                () = sleep_until(idle_until) => return Err(End::Silent(idle)),
+                () = sleep_until(silence) => return Err(End::Silent(PEER_TIMEOUT)),
+                () = sleep_until(beat) => self.beat().await?,
+            }
+        }
+    }
+
+    /// Runs work of the server without looking dead to the client. `None` when the client cancelled the
+    /// request `id`; the work is dropped then.
+    pub(super) async fn busy<T>(&mut self, id: u64, work: impl Future<Output = T>) -> Result<Option<T>, End> {
+        tokio::pin!(work);
+        loop {
+            let beat = self.last_sent + BEAT_INTERVAL;
+            tokio::select! {
+                biased;
+                done = &mut work => return Ok(Some(done)),
+                watched = self.watch(id) => {
+                    watched?;
+                    return Ok(None);
+                }
+                () = sleep_until(beat) => self.beat().await?,
+            }
+        }
+    }
+
+    /// Sends what is queued unless the client cancels the request `id` first: then `false`, and the rest
+    /// stays queued, for a frame that was begun must be ended.
+    pub(super) async fn flush_unless_cancelled(&mut self, id: u64) -> Result<bool, End> {
+        let deadline = Instant::now() + PEER_TIMEOUT;
+        if self.take_cancel(id) {
+            return Ok(false);
+        }
+        loop {
+            tokio::select! {
+                biased;
+                sent = self.writer.flush() => {
+                    sent?;
+                    self.last_sent = Instant::now();
+                    return Ok(true);
+                }
+                frame = self.reader.next(), if self.ahead_bytes < READ_AHEAD_BYTES => {
+                    self.arrived(frame?)?;
+                    if self.take_cancel(id) {
+                        return Ok(false);
+                    }
+                }
+                () = sleep_until(deadline) => return Err(End::Silent(PEER_TIMEOUT)),
+            }
+        }
+    }
+
+    /// Reads ahead until the request `id` is cancelled.
+    async fn watch(&mut self, id: u64) -> Result<(), End> {
+        loop {
+            if self.take_cancel(id) {
+                return Ok(());
+            }
+            if self.ahead_bytes >= READ_AHEAD_BYTES {
+                return std::future::pending().await;
+            }
+            let frame = self.reader.next().await?;
+            self.arrived(frame)?;
+        }
+    }
+
+    fn arrived(&mut self, frame: Option<Frame>) -> Result<(), End> {
+        self.last_heard = Instant::now();
+        let frame = frame.ok_or(End::Closed)?;
+        let bytes = frame.payload_bytes() + size_of::<(Incoming, usize)>();
+        let Some(incoming) = parse(frame)? else {
+            return Ok(());
+        };
+        if let Incoming::Request(Request {
+            op: Op::Cancel { target },
+            ..
+        }) = &incoming
+        {
+            self.cancelled.push(*target);
+        }
+        self.ahead_bytes += bytes;
+        self.ahead.push_back((incoming, bytes));
+        Ok(())
+    }
+
+    fn take_cancel(&mut self, id: u64) -> bool {
+        let found = self.cancelled.contains(&id);
+        self.cancelled.retain(|target| *target != id);
+        found
+    }
+
+    /// Forgets cancels whose requests are over: their turn has come.
+    pub(super) fn cancel_answered(&mut self, target: u64) {
+        self.cancelled.retain(|other| *other != target);
+    }
+
+    async fn beat(&mut self) -> Result<(), End> {
+        self.reply(0, Re::Beat)?;
+        self.flush().await
+    }
+
+    /// Gives memory back before a wait.
+    pub(super) fn shrink(&mut self) {
+        self.reader.shrink();
+        self.writer.shrink();
+    }
+
+    /// Says goodbye as far as that is possible, and closes.
+    pub(super) async fn close(mut self, end: &End) {
+        const FAREWELL: Duration = Duration::from_secs(2);
+        let fault = match end {
+            End::Bye(fault) => Some(fault.clone()),
+            End::Silent(_) => Some(Fault::new(ftp_proto::Code::TimedOut, end.to_string())),
+            End::Closed | End::Lost(_) => None,
+        };
+        let goodbye = async {
+            if let Some(fault) = fault {
+                self.writer.header(&Reply {
+                    id: 0,
+                    re: Re::Bye(fault),
+                })?;
+            }
+            self.writer.shutdown().await?;
+            // Unread bytes at close would make TCP reset the connection and take the goodbye with it.
+            while !matches!(end, End::Lost(_)) && self.reader.next().await?.is_some() {}
+            Ok::<(), ProtocolError>(())
+        };
+        let _ = tokio::time::timeout(FAREWELL, goodbye).await;
+    }
+}
+
+/// `None` for a beat.
+fn parse(frame: Frame) -> Result<Option<Incoming>, End> {
+    match frame {
+        Frame::Data(bytes) => Ok(Some(Incoming::Data(bytes))),
+        Frame::Header(json) => {
+            let request: Request = serde_json::from_slice(&json).map_err(ProtocolError::Malformed)?;
+            Ok((request.op != Op::Beat).then_some(Incoming::Request(request)))
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! What every way in asks: who may log in, which home and which rights that gives.
+//!
+//! Accounts follow the configuration while the server runs: quotas and rights change under open
+//! sessions; a removed user's sessions, or those under an old password or home, are told to end.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context as _, Result};
+use ftp_proto::scram::{KEY_BYTES, Verifier};
+use ftp_store::{Home, Quota, Store};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Rights, UserConfig};
+use crate::tls::write_private;
+
+/// The server's own secret in the state directory.
+const SECRET_FILE: &str = "secret";
+
+/// All accounts, and the store behind them.
+pub(crate) struct Site {
+    store: Store,
+    accounts: Mutex<HashMap<String, Arc<Account>>>,
+    /// Makes up verifiers for unknown users, the same ones after every restart.
+    secret: [u8; KEY_BYTES],
+}
+
+/// A user.
+pub(crate) struct Account {
+    verifier: Verifier,
+    home: PathBuf,
+    revoked: CancellationToken,
+    terms: Mutex<Terms>,
+}
+
+struct Terms {
+    quota: Quota,
+    rights: Rights,
+    max_sessions: usize,
+    sessions: usize,
+    opened: Option<Home>,
+}
+
+/// A session's place among those of its user, given back when dropped.
+pub(crate) struct Seat {
+    account: Arc<Account>,
+}
+
+/// How a reload changed the accounts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changes {
+    pub(crate) added: usize,
+    pub(crate) changed: usize,
+    pub(crate) removed: usize,
+}
+
+/// Why a user who is known does not get in.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EnterError {
+    /// The user has as many sessions as allowed.
+    #[error("the user has {0} sessions, as many as allowed")]
+    TooManySessions(usize),
+    /// The home can not be opened.
+    #[error("the home cannot be opened")]
+    Home(#[source] ftp_store::Error),
+}
+
+impl Site {
+    /// A site without accounts. Reads the secret, or makes one.
+    pub(crate) fn new(store: Store, state: &Path) -> Result<Self> {
+        let path = state.join(SECRET_FILE);
+        let secret = match std::fs::read(&path) {
+            Ok(bytes) => <[u8; KEY_BYTES]>::try_from(bytes.as_slice())
+                .with_context(|| format!("{} is damaged; remove it, and a new one is made", path.display()))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let mut secret = [0; KEY_BYTES];
+                getrandom::fill(&mut secret).context("the operating system gave no random bytes")?;
+                write_private(&path, &secret)?;
+                secret
+            }
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+        };
+        Ok(Self {
+            store,
+            accounts: Mutex::default(),
+            secret,
+        })
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Brings the accounts in line with the configuration.
+    pub(crate) fn apply(&self, users: &BTreeMap<String, UserConfig>) -> Changes {
+        let mut changes = Changes::default();
+        let mut accounts = self.accounts();
+        accounts.retain(|name, account| {
+            let stays = users.contains_key(name);
+            if !stays {
+                account.revoked.cancel();
+                changes.removed += 1;
+            }
+            stays
+        });
+        for (name, user) in users {
+            match accounts.get(name) {
+                Some(account) if account.verifier == user.verifier && account.home == user.home => {
+                    changes.changed += usize::from(account.follow(user));
+                }
+                present => {
+                    match present {
+                        Some(account) => {
+                            account.revoked.cancel();
+                            changes.changed += 1;
+                        }
+                        None => changes.added += 1,
+                    }
+                    accounts.insert(name.clone(), Arc::new(Account::new(user)));
+                }
+            }
+        }
+        changes
+    }
+
+    /// The verifier to check a login against, and the account behind it. An unknown user has a made-up
+    /// verifier and no account.
+    pub(crate) fn look_up(&self, user: &str) -> (Verifier, Option<Arc<Account>>) {
+        // Made up in any case, so that both take the same time.
+        let made_up = Verifier::for_unknown(&self.secret, user);
+        match self.accounts().get(user) {
+            Some(account) => (account.verifier.clone(), Some(Arc::clone(account))),
+            None => (made_up, None),
+        }
+    }
+
+    /// Opens the home for a user who has logged in.
+    pub(crate) async fn enter(&self, account: &Arc<Account>) -> Result<(Home, Seat), EnterError> {
+        let seat = account.take_seat()?;
+        let quota = account.terms().quota;
+        let home = self
+            .store
+            .open_home(&account.home, quota)
+            .await
+            .map_err(EnterError::Home)?;
+        account.terms().opened = Some(home.clone());
+        Ok((home, seat))
+    }
+
+    fn accounts(&self) -> MutexGuard<'_, HashMap<String, Arc<Account>>> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Account {
+    fn new(user: &UserConfig) -> Self {
+        let terms = Terms {
+            quota: quota(user),
+            rights: user.rights,
+            max_sessions: user.max_sessions,
+            sessions: 0,
+            opened: None,
+        };
+        Self {
+            verifier: user.verifier.clone(),
+            home: user.home.clone(),
+            revoked: CancellationToken::new(),
+            terms: Mutex::new(terms),
+        }
+    }
+
+    /// What the user may do now.
+    pub(crate) fn rights(&self) -> Rights {
+        self.terms().rights
+    }
+
+    /// Cancelled when sessions of this account have to end.
+    pub(crate) fn revoked(&self) -> &CancellationToken {
+        &self.revoked
+    }
+
+    /// Takes over what may change under open sessions. Whether anything did.
+    fn follow(&self, user: &UserConfig) -> bool {
+        let mut terms = self.terms();
+        let quota = quota(user);
+        let changed = (terms.quota, terms.rights, terms.max_sessions) != (quota, user.rights, user.max_sessions);
+        (terms.quota, terms.rights, terms.max_sessions) = (quota, user.rights, user.max_sessions);
+        if let Some(home) = &terms.opened {
+            home.set_quota(quota);
+        }
+        changed
+    }
+
+    fn take_seat(self: &Arc<Self>) -> Result<Seat, EnterError> {
+        let mut terms = self.terms();
+        if terms.sessions >= terms.max_sessions {
+            return Err(EnterError::TooManySessions(terms.sessions));
+        }
+        terms.sessions += 1;
+        Ok(Seat {
+            account: Arc::clone(self),
+        })
+    }
+
+    fn terms(&self) -> MutexGuard<'_, Terms> {
+        self.terms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.account.terms().sessions -= 1;
+    }
+}
+
+fn quota(user: &UserConfig) -> Quota {
+    Quota {
+        bytes: user.quota,
+        entries: user.max_files,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ftp_proto::Secret;
+    use ftp_store::StoreOptions;
+
+    fn user(home: &Path, password: &str) -> UserConfig {
+        UserConfig {
+            verifier: Verifier::with_salt(&Secret::new(password.to_owned()), b"salt", 4096).unwrap(),
+            home: home.to_path_buf(),
+            quota: Some(1000),
+            max_files: None,
+            rights: Rights::ALL,
+            max_sessions: 1,
+        }
+    }
+
+    fn users(list: &[(&str, UserConfig)]) -> BTreeMap<String, UserConfig> {
+        list.iter()
+            .map(|(name, user)| ((*name).to_owned(), user.clone()))
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn a_reload_revokes_only_whom_it_concerns() {
+        let dir = tempfile::tempdir().unwrap();
+        let site = Site::new(Store::new(StoreOptions::default()), dir.path()).unwrap();
+        let (alice, bob) = (user(&dir.path().join("alice"), "a"), user(&dir.path().join("bob"), "b"));
+        let changes = site.apply(&users(&[("alice", alice.clone()), ("bob", bob)]));
+        assert_eq!(
+            changes,
+            Changes {
+                added: 2,
+                ..Changes::default()
+            }
+        );
+        let (Some(a), Some(b)) = (site.look_up("alice").1, site.look_up("bob").1) else {
+            panic!("both are known")
+        };
+        let (home, _seat) = site.enter(&a).await.unwrap();
+
+        let mut richer = alice;
+        richer.quota = Some(5000);
+        let changes = site.apply(&users(&[("alice", richer)]));
+        assert_eq!(
+            changes,
+            Changes {
+                changed: 1,
+                removed: 1,
+                ..Changes::default()
+            }
+        );
+        assert!(!a.revoked().is_cancelled());
+        assert!(b.revoked().is_cancelled());
+        assert_eq!(home.usage().await.unwrap().bytes_limit, Some(5000));
+
+        site.apply(&users(&[("alice", user(&dir.path().join("alice"), "new"))]));
+        assert!(a.revoked().is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_user_has_as_many_sessions_as_allowed() {
+        let dir = tempfile::tempdir().unwrap();
+        let site = Site::new(Store::new(StoreOptions::default()), dir.path()).unwrap();
+        site.apply(&users(&[("alice", user(&dir.path().join("alice"), "a"))]));
+        let alice = site.look_up("alice").1.unwrap();
+        let (_, seat) = site.enter(&alice).await.unwrap();
+        assert!(matches!(site.enter(&alice).await, Err(EnterError::TooManySessions(1))));
+        drop(seat);
+        site.enter(&alice).await.unwrap();
+    }
+
+    #[test]
+    fn made_up_verifiers_survive_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let site = || Site::new(Store::new(StoreOptions::default()), dir.path()).unwrap();
+        assert_eq!(site().look_up("nobody").0, site().look_up("nobody").0);
+    }
+}

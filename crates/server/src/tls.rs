@@ -1,0 +1,93 @@
+//! The server's certificate, and TLS 1.3 with it.
+//!
+//! Without a certificate of the administrator's the server makes its own. Nobody has to check it:
+//! the login is bound to the channel, so whoever sits in the middle with another one fails.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use ftp_proto::scram::{Binding, EXPORTER_LABEL};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::NoServerSessionStorage;
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use crate::config::{ServerConfig, TlsConfig};
+
+/// The files in the state directory.
+const CERTIFICATE_FILE: &str = "certificate.pem";
+const KEY_FILE: &str = "key.pem";
+
+/// The TLS configuration in force, or `None` when TLS is switched off. Makes a certificate where none
+/// is yet.
+pub(crate) fn load(config: &ServerConfig) -> Result<Option<Arc<rustls::ServerConfig>>> {
+    let (certificate, key) = match &config.tls {
+        TlsConfig::Off => return Ok(None),
+        TlsConfig::Own { certificate, key } => (certificate.clone(), key.clone()),
+        TlsConfig::Automatic => automatic(&config.state)?,
+    };
+    let chain = CertificateDer::pem_file_iter(&certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .with_context(|| format!("cannot read the certificate {}", certificate.display()))?;
+    anyhow::ensure!(
+        !chain.is_empty(),
+        "{} contains no certificate in PEM form",
+        certificate.display()
+    );
+    let key_der =
+        PrivateKeyDer::from_pem_file(&key).with_context(|| format!("cannot read the private key {}", key.display()))?;
+    let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .context("TLS 1.3 is not available")?
+        .with_no_client_auth()
+        .with_single_cert(chain, key_der)
+        .with_context(|| format!("{} and {} do not belong together", certificate.display(), key.display()))?;
+    // Each login is a full handshake, so tickets would be sent for nothing.
+    tls.send_tls13_tickets = 0;
+    tls.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(Some(Arc::new(tls)))
+}
+
+/// What a login on this connection has to be bound to.
+pub(crate) fn binding(stream: &TlsStream<TcpStream>) -> Result<Binding, rustls::Error> {
+    let mut material = [0; 32];
+    stream
+        .get_ref()
+        .1
+        .export_keying_material(&mut material, EXPORTER_LABEL, None)?;
+    Ok(Binding::TlsExporter(material))
+}
+
+fn automatic(state: &Path) -> Result<(PathBuf, PathBuf)> {
+    let (certificate, key) = (state.join(CERTIFICATE_FILE), state.join(KEY_FILE));
+    if !(certificate.exists() && key.exists()) {
+        let pair =
+            rcgen::generate_simple_self_signed(vec!["ftpd.invalid".to_owned()]).context("cannot make a certificate")?;
+        write_private(&key, pair.signing_key.serialize_pem().as_bytes())?;
+        write_private(&certificate, pair.cert.pem().as_bytes())?;
+    }
+    Ok((certificate, key))
+}
+
+/// Writes a file that only the owner may read, whole or not at all.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    let beside = path.with_extension("new");
+    let write = || -> std::io::Result<()> {
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
