@@ -1,0 +1,130 @@
+//! The command line: arguments in, text and an exit code out. Everything that is more than talking
+//! to a person or a script is in the library.
+
+mod args;
+mod bars;
+mod commands;
+mod exit;
+mod failure;
+mod format;
+mod glob;
+mod json;
+mod output;
+mod pace;
+mod password;
+mod plan;
+mod profile;
+mod prompt;
+mod quote;
+mod resume;
+mod session;
+mod shell;
+mod targets;
+mod watch;
+
+use std::future::Future;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use tokio::runtime::Runtime;
+
+use self::args::{Command, CommandLine, Global, RemoteCommand};
+use self::exit::Exit;
+use self::failure::{Done, Failure, Stop};
+use self::output::Output;
+use self::plan::Proof;
+use self::profile::Profiles;
+use self::session::{Session, Start};
+
+/// Runs the program.
+pub(crate) fn main() -> ExitCode {
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(error) => return Output::clap(&error).into(),
+    };
+    let output = Arc::new(Output::new(line.global.mode.json, line.global.mode.quiet));
+    let done = run(&line, &output);
+    conclude(done, &output).into()
+}
+
+/// Tells what nobody was told of yet, and decides on the exit code.
+fn conclude(done: Done, output: &Output) -> Exit {
+    match done {
+        Ok(()) | Err(Stop::Closed) => Exit::Done,
+        Err(Stop::Reported(exit)) => exit,
+        Err(Stop::Interrupted) => Exit::Interrupted,
+        Err(Stop::Failure(failure)) => {
+            // Nowhere to complain that complaining failed.
+            drop(output.failure(&failure));
+            failure.exit
+        }
+    }
+}
+
+fn run(line: &CommandLine, output: &Arc<Output>) -> Done {
+    let profiles = Profiles::from_env()?;
+    let global = &line.global;
+    match &line.command {
+        Command::Logout(args) => commands::logout(global, args, &profiles, output),
+        Command::Login(args) if args.list => commands::list(&profiles, output),
+        Command::Login(args) => {
+            let mut session = commands::prepare_login(global, args, profiles, output)?;
+            on_runtime(async {
+                interruptible(commands::login(&mut session)).await?;
+                session.leave().await;
+                Ok(())
+            })
+        }
+        Command::Shell(args) => {
+            let mut session = open(global, profiles, output, Start::Remembered)?;
+            on_runtime(shell::run(&mut session, args))
+        }
+        Command::Remote(command) => {
+            let mut session = open(global, profiles, output, commands::start(command))?;
+            on_runtime(remote(&mut session, command))
+        }
+    }
+}
+
+/// Decides whom to talk to. Asks for the password before anything runs, so that Ctrl-C at the
+/// question is the terminal's business alone.
+fn open(global: &Global, profiles: Profiles, output: &Arc<Output>, start: Start) -> Result<Session, Failure> {
+    Session::new(global, profiles, Arc::clone(output), start, Proof::SavedKey)
+}
+
+fn on_runtime(work: impl Future<Output = Done>) -> Done {
+    let runtime = Runtime::new()
+        .map_err(|error| Failure::new(Exit::Failed, "runtime", format!("cannot start threads: {error}")))?;
+    let done = runtime.block_on(work);
+    // A thread that reads a silent standard input never comes back; nobody waits for it.
+    runtime.shutdown_background();
+    done
+}
+
+async fn remote(session: &mut Session, command: &RemoteCommand) -> Done {
+    let done = interruptible(commands::run(session, command)).await;
+    match done {
+        Err(Stop::Interrupted) => tell_interrupted(session, command),
+        _ => session.leave().await,
+    }
+    done
+}
+
+/// Gives up the work at Ctrl-C. Whatever it had open is closed by that; transfers leave what they
+/// have, to be resumed.
+async fn interruptible(work: impl Future<Output = Done>) -> Done {
+    tokio::select! {
+        done = work => done,
+        // Without a handler Ctrl-C ends the program by itself.
+        Ok(()) = tokio::signal::ctrl_c() => Err(Stop::Interrupted),
+    }
+}
+
+/// Says how to go on with what was interrupted.
+fn tell_interrupted(session: &Session, command: &RemoteCommand) {
+    if let Some(resume) = commands::resume(session, command) {
+        session.output.note("interrupted; what was transferred is kept");
+        session.output.hint(&format!("`{resume}` goes on from there"));
+    }
+}

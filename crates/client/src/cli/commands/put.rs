@@ -1,0 +1,221 @@
+//! `put`
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use ftp_client::{Client, Kind, Outcome, PutItem, RemotePath};
+
+use super::super::args::PutArgs;
+use super::super::exit::Exit;
+use super::super::failure::{Done, Failure, Situation};
+use super::super::resume;
+use super::super::session::{Session, Tally};
+use super::super::targets::{self, Destination, Last};
+use super::super::watch::Batch;
+
+pub(super) async fn put(session: &mut Session, args: &PutArgs) -> Done {
+    if args.paths.iter().any(|path| path == "-") {
+        return stream(session, args).await;
+    }
+    let directory = args.transfer.target_directory.as_deref();
+    let (sources, destination) = targets::split(&args.paths, directory, &mut Sides(session)).await?;
+
+    let mut tally = Tally::default();
+    let mut items = Vec::new();
+    for source in sources {
+        let source = Path::new(source);
+        match remote_name(source, &destination) {
+            Ok(remote) => collect(session, source, &remote, args, &mut items, &mut tally).await?,
+            Err(failure) => tally.add(&failure, &session.output)?,
+        }
+    }
+    if !items.is_empty() {
+        let watching = session.watch.begin(Batch {
+            command: "put",
+            items: items
+                .iter()
+                .map(|item| (item.local.clone(), item.remote.clone()))
+                .collect(),
+            situation: situation(session, args),
+        });
+        let outcomes = session.client.put(items, &args.transfer.options()).await;
+        tally.add_part(watching.finish(&outcomes))?;
+    }
+    tally.finish()
+}
+
+/// Uploads standard input.
+async fn stream(session: &mut Session, args: &PutArgs) -> Done {
+    let [_, name] = args.paths.as_slice() else {
+        return Err(Failure::usage("standard input is one file: write `put - NAME`")
+            .hint("a file that is called - is written ./-")
+            .into());
+    };
+    let remote = RemotePath::new(name);
+    let nameless = args.transfer.target_directory.is_some() || targets::means_directory(name) || name == "-";
+    if nameless || session.is_directory("put", &remote).await? {
+        return Err(Failure::usage("standard input has no name of its own: write `put - NAME`").into());
+    }
+    let local = PathBuf::from("-");
+    let watching = session.watch.begin(Batch {
+        command: "put",
+        items: vec![(local.clone(), remote.clone())],
+        situation: situation(session, args),
+    });
+    let result = session
+        .client
+        .put_stream(tokio::io::stdin(), &remote, &args.transfer.options())
+        .await;
+    watching.finish(&[Outcome {
+        local,
+        remote,
+        result: result.map(Some),
+    }])
+}
+
+/// The hints for this transfer: how to go on with it.
+pub(in super::super) fn situation(session: &Session, args: &PutArgs) -> Situation {
+    let global = (!session.situation.in_shell).then_some(&session.global);
+    let command = resume::command("put", global, &args.transfer, &args.paths);
+    let from_stdin = args.paths.iter().any(|path| path == "-");
+    Situation {
+        resume: Some(if from_stdin {
+            format!("... | {command}")
+        } else {
+            command
+        }),
+        ..session.situation.clone()
+    }
+}
+
+/// Adds what a local path stands for.
+async fn collect(
+    session: &Session,
+    source: &Path,
+    remote: &RemotePath,
+    args: &PutArgs,
+    items: &mut Vec<PutItem>,
+    tally: &mut Tally,
+) -> Done {
+    let subject = source.as_os_str().as_bytes();
+    let metadata = match fs::metadata(source) {
+        Ok(metadata) => metadata,
+        Err(error) => {
+            let failure = Failure::local("cannot read", source, &error).about("put", subject);
+            return tally.add(
+                &Failure {
+                    message: error.to_string(),
+                    ..failure
+                },
+                &session.output,
+            );
+        }
+    };
+    if !metadata.is_dir() {
+        let kind = if metadata.is_file() { Kind::File } else { Kind::Other };
+        items.push(PutItem {
+            local: source.to_path_buf(),
+            remote: remote.clone(),
+            kind,
+            size: metadata.len(),
+        });
+        return Ok(());
+    }
+    if !args.transfer.recursive {
+        return tally.add(&is_directory("put", subject), &session.output);
+    }
+    match Client::walk_local(source, remote).await {
+        Ok((found, errors)) => {
+            items.extend(found);
+            for error in &errors {
+                tally.add(&Failure::of("put", subject, error, &session.situation), &session.output)?;
+            }
+            Ok(())
+        }
+        Err(error) => tally.add(
+            &Failure::of("put", subject, &error, &session.situation),
+            &session.output,
+        ),
+    }
+}
+
+/// The failure of a directory without `-r`.
+pub(super) fn is_directory(command: &'static str, subject: &[u8]) -> Failure {
+    Failure::new(Exit::Failed, "is_directory", "this is a directory")
+        .about(command, subject)
+        .hint("`-r` takes directories with everything in them")
+}
+
+fn remote_name(source: &Path, destination: &Destination<'_>) -> Result<RemotePath, Failure> {
+    let folder = match destination {
+        Destination::As(name) => return Ok(RemotePath::new(name)),
+        Destination::Here => None,
+        Destination::Into(folder) => Some(folder),
+    };
+    let name = own_name(source)?;
+    Ok(match folder {
+        None => RemotePath::new(&name),
+        Some(folder) => RemotePath::new(folder).join(RemotePath::new(&name).as_wire()),
+    })
+}
+
+/// The last component; of `.` and `..`, the name of the directory that is meant.
+fn own_name(source: &Path) -> Result<OsString, Failure> {
+    if let Some(name) = source.file_name() {
+        return Ok(name.to_owned());
+    }
+    let subject = source.as_os_str().as_bytes();
+    let full = source
+        .canonicalize()
+        .map_err(|error| Failure::local("cannot find", source, &error).about("put", subject))?;
+    full.file_name()
+        .map(OsStr::to_owned)
+        .ok_or_else(|| Failure::usage("this has no name of its own; give it one: put -r / NAME").about("put", subject))
+}
+
+/// Sources are local, targets are remote.
+struct Sides<'a>(&'a mut Session);
+
+impl Last for Sides<'_> {
+    async fn is_directory(&mut self, name: &OsStr) -> Result<bool, Failure> {
+        self.0.is_directory("put", &RemotePath::new(name)).await
+    }
+
+    async fn is_source(&mut self, name: &OsStr) -> Result<bool, Failure> {
+        Ok(fs::symlink_metadata(name).is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_keep_their_own_name_unless_they_get_another() {
+        let name = |source: &str, destination| {
+            remote_name(Path::new(source), &destination).map(|path| path.as_wire().to_owned())
+        };
+        assert_eq!(name("dir/demo.mp4", Destination::Here).unwrap(), "demo.mp4");
+        assert_eq!(
+            name("demo.mp4", Destination::As(OsStr::new("demo1.mp4"))).unwrap(),
+            "demo1.mp4"
+        );
+        assert_eq!(
+            name("demo.mp4", Destination::Into(OsStr::new("films/"))).unwrap(),
+            "films/demo.mp4"
+        );
+        assert_eq!(
+            name("demo.mp4", Destination::Into(OsStr::new("/"))).unwrap(),
+            "/demo.mp4"
+        );
+        assert!(name("/", Destination::Here).is_err());
+    }
+
+    #[test]
+    fn the_directory_where_we_are_has_a_name() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(own_name(Path::new(".")).unwrap(), here.file_name().unwrap());
+    }
+}

@@ -1,0 +1,122 @@
+//! The next step after a failure.
+
+use ftp_client::{Code, Error, ErrorKind};
+use ftp_proto::scram::ScramError;
+
+use super::super::quote::quoted;
+
+/// What hints depend on beside the error.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Situation {
+    /// Whom and where: `alice@host:2121`.
+    pub(crate) server: String,
+    /// Whether the login used a saved key instead of a password.
+    pub(crate) saved_key: bool,
+    /// The command line that goes on with a broken transfer.
+    pub(crate) resume: Option<String>,
+    /// Whether commands are typed into our own shell, without the name of the program.
+    pub(crate) in_shell: bool,
+}
+
+impl Situation {
+    /// A command as it would be typed here.
+    fn typed(&self, command: &str) -> String {
+        if self.in_shell {
+            format!("`{command}`")
+        } else {
+            format!("`ftp-cli {command}`")
+        }
+    }
+}
+
+pub(super) fn of(command: &str, subject: &[u8], error: &Error, situation: &Situation) -> Vec<String> {
+    let mut hints = Vec::new();
+    match error.kind() {
+        ErrorKind::Connection => match &situation.resume {
+            Some(resume) => hints.push(format!("what was transferred is kept; `{resume}` goes on from there")),
+            None if matches!(error, Error::Connect { .. }) => {
+                hints.push(format!("check that ftpd runs and listens at {}", situation.server));
+            }
+            None => {}
+        },
+        ErrorKind::Login => hints.extend(login(error, situation)),
+        ErrorKind::Mismatch => hints.push(
+            "nothing was published; try again, and if it happens again look at the disks and the memory of both machines"
+                .to_owned(),
+        ),
+        ErrorKind::NotFound => hints.extend(not_found(command, error, situation)),
+        ErrorKind::NotPermitted => hints.extend(not_permitted(command, subject, error, situation)),
+        ErrorKind::Space => hints.extend(space(error, situation)),
+        ErrorKind::Other => hints.extend(other(command, error)),
+    }
+    hints
+}
+
+fn login(error: &Error, situation: &Situation) -> Option<String> {
+    let stale = matches!(error, Error::Login(message) if *message == ScramError::StaleKey.to_string());
+    if error.code() == Some(Code::TryLater) {
+        return None;
+    }
+    if stale || situation.saved_key {
+        let server = quoted(situation.server.as_bytes());
+        return Some(format!(
+            "`ftp-cli login {server}` asks for the password and saves a new key"
+        ));
+    }
+    Some("check the user and the password; the administrator sets them with `ftpd user passwd`".to_owned())
+}
+
+fn not_found(command: &str, error: &Error, situation: &Situation) -> Option<String> {
+    error.code()?;
+    Some(match command {
+        "put" | "mkdir" => "`-p` makes missing parent directories".to_owned(),
+        "cd" => format!("{} goes to the top of the home", situation.typed("cd /")),
+        _ => format!("{} shows what is there", situation.typed("ls")),
+    })
+}
+
+fn not_permitted(command: &str, subject: &[u8], error: &Error, situation: &Situation) -> Option<String> {
+    match (error, error.code()) {
+        (Error::LocalExists(_) | Error::Skipped, _) | (_, Some(Code::Exists))
+            if matches!(command, "put" | "get" | "mv" | "cp") =>
+        {
+            Some("`--force` replaces it, another target name keeps both".to_owned())
+        }
+        (_, Some(Code::NotEmpty)) => Some(format!(
+            "{} removes it with everything in it",
+            situation.typed(&format!("rm -r {}", quoted(subject)))
+        )),
+        (_, Some(Code::OutsideHome)) => {
+            Some("`/` is the top of the home, and nothing above it can be reached".to_owned())
+        }
+        (_, Some(Code::NotPermitted)) => {
+            Some("the administrator gives rights in the configuration of ftpd (read, write, delete)".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn space(error: &Error, situation: &Situation) -> Vec<String> {
+    match error.code() {
+        Some(Code::QuotaBytes | Code::QuotaEntries) => vec![format!(
+            "{} shows the quota; make room with {}, discard broken uploads with {}, or ask the administrator for more",
+            situation.typed("df"),
+            situation.typed("rm"),
+            situation.typed("uploads --discard PATH"),
+        )],
+        Some(_) => vec!["the disk of the server is full; tell its administrator".to_owned()],
+        None => vec!["make room on the local disk".to_owned()],
+    }
+}
+
+fn other(command: &str, error: &Error) -> Option<String> {
+    match (error, error.code()) {
+        (_, Some(Code::IsDirectory)) if matches!(command, "rm" | "get") => {
+            Some("`-r` takes directories with everything in them".to_owned())
+        }
+        (Error::NotAFile(_), _) if command == "put" => {
+            Some("`put - NAME` reads standard input, such as a pipe or a device".to_owned())
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,200 @@
+//! The only file that prints.
+//!
+//! Results go to standard output, everything else to standard error: data stays clean in a pipe.
+//! Bars share the terminal with lines, so every line is printed around them.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use indicatif::{MultiProgress, ProgressDrawTarget};
+use serde::Serialize;
+
+use super::exit::Exit;
+use super::failure::Failure;
+use super::json::FailureLine;
+use super::quote::{printable, quoted};
+
+/// Where the program's words go.
+#[derive(Debug)]
+pub(crate) struct Output {
+    json: AtomicBool,
+    quiet: AtomicBool,
+    /// Whether standard output carries a file, so that results have to go elsewhere.
+    data_on_stdout: AtomicBool,
+    /// Whether the program's name stands before its messages; not in its own shell.
+    named: AtomicBool,
+    bars: MultiProgress,
+}
+
+impl Output {
+    /// Text for people, or JSON lines; bars and notes unless `quiet`.
+    pub(crate) fn new(json: bool, quiet: bool) -> Self {
+        let output = Self {
+            json: AtomicBool::new(json),
+            quiet: AtomicBool::new(quiet),
+            data_on_stdout: AtomicBool::new(false),
+            named: AtomicBool::new(true),
+            bars: MultiProgress::with_draw_target(ProgressDrawTarget::hidden()),
+        };
+        output.show_bars();
+        output
+    }
+
+    /// Changes the form of what comes, as each line of the shell may.
+    pub(crate) fn set_mode(&self, json: bool, quiet: bool) {
+        self.json.store(json, Ordering::Relaxed);
+        self.quiet.store(quiet, Ordering::Relaxed);
+        self.show_bars();
+    }
+
+    /// Leaves standard output to a file's bytes, or takes it back.
+    pub(crate) fn set_data_on_stdout(&self, data: bool) {
+        self.data_on_stdout.store(data, Ordering::Relaxed);
+    }
+
+    /// Leaves out the program's name in front of messages.
+    pub(crate) fn set_unnamed(&self) {
+        self.named.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether results are JSON lines.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json.load(Ordering::Relaxed)
+    }
+
+    /// Whether a person watches standard error.
+    pub(crate) fn is_watched(&self) -> bool {
+        io::stderr().is_terminal()
+    }
+
+    /// The columns of the terminal that standard output is, if it is one.
+    pub(crate) fn columns(&self) -> Option<usize> {
+        let stdout = io::stdout();
+        if !stdout.is_terminal() {
+            return None;
+        }
+        let columns = rustix::termios::tcgetwinsize(&stdout).map_or(0, |size| usize::from(size.ws_col));
+        Some(if columns == 0 { 80 } else { columns })
+    }
+
+    /// The bars; hidden where nobody would see them.
+    pub(crate) fn bars(&self) -> &MultiProgress {
+        &self.bars
+    }
+
+    /// Takes the bars off the screen for as long as `work` has the terminal for itself. Transfers go
+    /// on meanwhile: they draw into nothing.
+    pub(crate) fn without_bars<T>(&self, work: impl FnOnce() -> T) -> T {
+        // A terminal that is gone can not show what is left on it.
+        drop(self.bars.clear());
+        self.bars.set_draw_target(ProgressDrawTarget::hidden());
+        let result = work();
+        self.show_bars();
+        result
+    }
+
+    /// A line for standard output. Names in it are quoted already.
+    pub(crate) fn line(&self, text: &str) -> io::Result<()> {
+        self.bytes(format!("{text}\n").as_bytes())
+    }
+
+    /// Bytes for standard output, newlines included.
+    pub(crate) fn bytes(&self, raw: &[u8]) -> io::Result<()> {
+        self.bars.suspend(|| {
+            if self.data_on_stdout.load(Ordering::Relaxed) {
+                return io::stderr().write_all(raw);
+            }
+            let mut out = io::stdout().lock();
+            out.write_all(raw)?;
+            out.flush()
+        })
+    }
+
+    /// An object on a line of its own.
+    pub(crate) fn object(&self, value: &impl Serialize) -> io::Result<()> {
+        let mut line = serde_json::to_vec(value)?;
+        line.push(b'\n');
+        self.bytes(&line)
+    }
+
+    /// A name: fit for a terminal on a terminal, the bytes themselves in a pipe.
+    pub(crate) fn name(&self, raw: &[u8]) -> Vec<u8> {
+        if io::stdout().is_terminal() {
+            quoted(raw).into_bytes()
+        } else {
+            raw.to_vec()
+        }
+    }
+
+    /// Asks on the terminal, past whatever standard input and output are. Names in the question are
+    /// quoted already. `None` when nobody is there to answer.
+    pub(crate) fn ask(&self, question: &str) -> Option<String> {
+        if !self.is_watched() {
+            return None;
+        }
+        let mut terminal = File::options().read(true).write(true).open("/dev/tty").ok()?;
+        self.without_bars(|| {
+            terminal.write_all(question.as_bytes()).ok()?;
+            let mut answer = String::new();
+            let read = BufReader::new(terminal).read_line(&mut answer).ok()?;
+            (read > 0).then_some(answer)
+        })
+    }
+
+    /// Tells what goes on, unless nobody wants to know.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.quiet.load(Ordering::Relaxed) {
+            self.complain(text);
+        }
+    }
+
+    /// Shows a failure with its hints, in text on standard error or as an object among the results.
+    pub(crate) fn failure(&self, failure: &Failure) -> io::Result<()> {
+        if self.is_json() {
+            return self.object(&FailureLine::from(failure));
+        }
+        self.complain(&failure.sentence());
+        for hint in &failure.hints {
+            self.hint(hint);
+        }
+        Ok(())
+    }
+
+    /// A next step.
+    pub(crate) fn hint(&self, text: &str) {
+        self.stderr(&format!("hint: {}", printable(text)));
+    }
+
+    /// Shows what clap has to say: help and version as results, anything else as a complaint.
+    pub(crate) fn clap(error: &clap::Error) -> Exit {
+        // Nowhere to complain that complaining failed.
+        drop(error.print());
+        if error.use_stderr() { Exit::Usage } else { Exit::Done }
+    }
+
+    fn complain(&self, text: &str) {
+        let name = if self.named.load(Ordering::Relaxed) {
+            "ftp-cli: "
+        } else {
+            ""
+        };
+        self.stderr(&format!("{name}{}", printable(text)));
+    }
+
+    fn stderr(&self, line: &str) {
+        self.bars.suspend(|| {
+            // Nowhere to complain that complaining failed.
+            drop(io::stderr().write_all(format!("{line}\n").as_bytes()));
+        });
+    }
+
+    fn show_bars(&self) {
+        let target = if self.is_watched() && !self.quiet.load(Ordering::Relaxed) {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        self.bars.set_draw_target(target);
+    }
+}

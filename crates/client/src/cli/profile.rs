@@ -1,0 +1,299 @@
+//! Saved servers: a key in place of the password, and the remembered directory.
+//!
+//! One directory, `FTP_CLI_CONFIG_DIR` or `ftp-cli` in `XDG_CONFIG_HOME` or `~/.config`, readable by
+//! its owner only:
+//!
+//! ```text
+//! profiles/alice@host:2121.toml   user, server, TLS, derived SCRAM keys; 0600
+//! state/alice@host:2121.toml      the remembered directory
+//! default                         the name of the profile that logged in last
+//! history                         the lines of the shell
+//! ```
+
+mod file;
+
+#[cfg(test)]
+mod tests;
+
+use std::env;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ftp_client::{DerivedKeys, RemotePath, Target};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::exit::Exit;
+use super::failure::Failure;
+use super::quote::quoted;
+
+/// The form of the files written here. Another one is refused.
+const VERSION: u32 = 1;
+
+/// A server that was logged in to.
+#[derive(Clone, Debug)]
+pub(crate) struct Profile {
+    /// The server, with its user.
+    pub(crate) target: Target,
+    /// Whether TLS is spoken.
+    pub(crate) tls: bool,
+    /// What stands for the password.
+    pub(crate) keys: DerivedKeys,
+}
+
+/// The directory where profiles are kept.
+#[derive(Clone, Debug)]
+pub(crate) struct Profiles {
+    root: PathBuf,
+}
+
+impl Profiles {
+    /// The directory that the environment names; it need not exist.
+    pub(crate) fn from_env() -> Result<Self, Failure> {
+        let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let root = set("FTP_CLI_CONFIG_DIR")
+            .or_else(|| set("XDG_CONFIG_HOME").map(|path| path.join("ftp-cli")))
+            .or_else(|| set("HOME").map(|path| path.join(".config/ftp-cli")))
+            .ok_or_else(|| {
+                Failure::new(
+                    Exit::Failed,
+                    "config",
+                    "no directory for profiles: neither HOME nor XDG_CONFIG_HOME is set",
+                )
+                .hint("set FTP_CLI_CONFIG_DIR to a directory of your own")
+            })?;
+        Ok(Self { root })
+    }
+
+    /// Profiles in a directory of the caller's choice.
+    #[cfg(test)]
+    pub(crate) fn at(root: &Path) -> Self {
+        Self {
+            root: root.to_path_buf(),
+        }
+    }
+
+    /// The profile of exactly this user and server.
+    pub(crate) fn load(&self, target: &Target) -> Result<Option<Profile>, Failure> {
+        self.load_file(&self.profile_path(target))
+    }
+
+    /// The profile that logged in last.
+    pub(crate) fn default_profile(&self) -> Result<Option<Profile>, Failure> {
+        let path = self.root.join("default");
+        let Some(text) = file::read(&path).map_err(|error| Failure::local("cannot read", &path, &error))? else {
+            return Ok(None);
+        };
+        match text.trim().parse::<Target>() {
+            Ok(target) => self.load(&target),
+            // A torn or foreign file names no default; the next login writes it anew.
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// All profiles, by name.
+    pub(crate) fn all(&self) -> Result<Vec<Profile>, Failure> {
+        let folder = self.root.join("profiles");
+        let listing = match folder.read_dir() {
+            Ok(listing) => listing,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Failure::local("cannot read", &folder, &error)),
+        };
+        let mut profiles = Vec::new();
+        for entry in listing {
+            let path = entry
+                .map_err(|error| Failure::local("cannot read", &folder, &error))?
+                .path();
+            if path.extension().is_some_and(|extension| extension == "toml") {
+                profiles.extend(self.load_file(&path)?);
+            }
+        }
+        profiles.sort_by_key(|profile| profile.target.to_string());
+        Ok(profiles)
+    }
+
+    /// Saves the profile and makes it the default; answers with the file.
+    pub(crate) fn save(&self, profile: &Profile) -> Result<PathBuf, Failure> {
+        let path = self.profile_path(&profile.target);
+        let form = ProfileFile {
+            version: VERSION,
+            server: profile.target.to_string(),
+            tls: profile.tls,
+            salt: STANDARD.encode(&profile.keys.salt),
+            iterations: profile.keys.iterations,
+            client_key: STANDARD.encode(profile.keys.client_key),
+            server_key: STANDARD.encode(profile.keys.server_key),
+        };
+        let text = Zeroizing::new(toml::to_string(&form).expect("strings and numbers are always TOML"));
+        let text = Zeroizing::new(format!("{PROFILE_HEAD}{}", *text));
+        self.write(&path, &text)?;
+        self.write(&self.root.join("default"), &format!("{}\n", profile.target))?;
+        Ok(path)
+    }
+
+    /// Forgets everything about a server; whether there was anything.
+    pub(crate) fn forget(&self, target: &Target) -> Result<bool, Failure> {
+        let known = self.remove(&self.profile_path(target))?;
+        self.remove(&self.state_path(target))?;
+        let default = self.root.join("default");
+        let is_default =
+            file::read(&default).is_ok_and(|text| text.is_some_and(|text| text.trim() == target.to_string()));
+        if is_default {
+            self.remove(&default)?;
+        }
+        Ok(known)
+    }
+
+    /// The directory remembered for a user and server; `None` for the home.
+    pub(crate) fn directory(&self, target: &Target) -> Result<Option<RemotePath>, Failure> {
+        let path = self.state_path(target);
+        let Some(text) = file::read(&path).map_err(|error| Failure::local("cannot read", &path, &error))? else {
+            return Ok(None);
+        };
+        let form: StateFile = parse(&path, &text)?;
+        RemotePath::from_wire(&form.directory)
+            .map(Some)
+            .map_err(|error| broken(&path, &error.to_string()))
+    }
+
+    /// Remembers the directory.
+    pub(crate) fn set_directory(&self, target: &Target, directory: &RemotePath) -> Result<(), Failure> {
+        let form = StateFile {
+            version: VERSION,
+            directory: directory.as_wire().to_owned(),
+        };
+        let text = toml::to_string(&form).expect("strings and numbers are always TOML");
+        self.write(&self.state_path(target), &text)
+    }
+
+    /// The file of the shell's history. Its directory is there, when it can be.
+    pub(crate) fn history(&self) -> PathBuf {
+        // Without a directory there is no history, which is no reason not to work.
+        drop(file::make_private_directory(&self.root));
+        self.root.join("history")
+    }
+
+    fn profile_path(&self, target: &Target) -> PathBuf {
+        self.root.join("profiles").join(file_name(target))
+    }
+
+    fn state_path(&self, target: &Target) -> PathBuf {
+        self.root.join("state").join(file_name(target))
+    }
+
+    fn load_file(&self, path: &Path) -> Result<Option<Profile>, Failure> {
+        let text = match file::read_private(path) {
+            Ok(Some(text)) => text,
+            Ok(None) => return Ok(None),
+            Err(file::ReadError::Io(error)) => return Err(Failure::local("cannot read", path, &error)),
+            Err(file::ReadError::Exposed(mode)) => {
+                let shown = quoted(path.as_os_str().as_encoded_bytes());
+                let message = format!("others may read the saved key in {shown} (mode {mode:04o}), so it is not used");
+                return Err(Failure::new(Exit::NotPermitted, "exposed_key", message).hint(format!(
+                    "`chmod 600 {shown}` closes it; if somebody may have read it, change the password"
+                )));
+            }
+        };
+        let form: ProfileFile = parse(path, &text)?;
+        form.profile().map(Some).map_err(|reason| broken(path, reason))
+    }
+
+    fn write(&self, path: &Path, text: &str) -> Result<(), Failure> {
+        file::make_private_directory(&self.root)
+            .and_then(|()| file::replace(path, text))
+            .map_err(|error| Failure::local("cannot write", path, &error))
+    }
+
+    fn remove(&self, path: &Path) -> Result<bool, Failure> {
+        match std::fs::remove_file(path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Failure::local("cannot remove", path, &error)),
+        }
+    }
+}
+
+const PROFILE_HEAD: &str = "\
+# Written by `ftp-cli login`. Whoever can read this file can log in as the user, on this server only,
+# until the password is changed; `ftp-cli logout` removes it.
+";
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProfileFile {
+    version: u32,
+    server: String,
+    tls: bool,
+    salt: String,
+    iterations: u32,
+    client_key: String,
+    server_key: String,
+}
+
+impl ProfileFile {
+    fn profile(&self) -> Result<Profile, &'static str> {
+        let target: Target = self.server.parse().map_err(|_| "`server` names no server")?;
+        if target.user.is_none() {
+            return Err("`server` names no user");
+        }
+        let key = |text: &str| STANDARD.decode(text).ok().and_then(|raw| raw.try_into().ok());
+        Ok(Profile {
+            target,
+            tls: self.tls,
+            keys: DerivedKeys {
+                salt: STANDARD.decode(&self.salt).map_err(|_| "`salt` is not base64")?,
+                iterations: self.iterations,
+                client_key: key(&self.client_key).ok_or("`client_key` is not a key in base64")?,
+                server_key: key(&self.server_key).ok_or("`server_key` is not a key in base64")?,
+            },
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StateFile {
+    version: u32,
+    directory: String,
+}
+
+/// Judges the version before anything else: another one may mean anything by its keys.
+fn parse<T: for<'a> Deserialize<'a>>(path: &Path, text: &str) -> Result<T, Failure> {
+    let table: toml::Table = text
+        .parse()
+        .map_err(|error: toml::de::Error| broken(path, error.message()))?;
+    match table.get("version").and_then(toml::Value::as_integer) {
+        Some(version) if version == i64::from(VERSION) => {}
+        Some(version) => {
+            let reason = format!("it has version {version}, and this program knows version {VERSION}");
+            return Err(broken(path, &reason));
+        }
+        None => return Err(broken(path, "it has no version")),
+    }
+    table
+        .try_into()
+        .map_err(|error: toml::de::Error| broken(path, error.message()))
+}
+
+fn broken(path: &Path, reason: &str) -> Failure {
+    let path = quoted(path.as_os_str().as_encoded_bytes());
+    Failure::new(Exit::Failed, "config", format!("cannot use {path}: {reason}")).hint(format!(
+        "remove {path} and run `ftp-cli login` again, or use the program that wrote it"
+    ))
+}
+
+/// A server as the name of a file: readable, and nothing in it means anything to a file system.
+fn file_name(target: &Target) -> String {
+    let mut name = String::new();
+    for byte in target.to_string().bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'@' | b':' | b'_' | b'-' | b'[' | b']' => name.push(byte.into()),
+            b'.' if !name.is_empty() => name.push('.'),
+            other => name.push_str(&format!("%{other:02x}")),
+        }
+    }
+    name.push_str(".toml");
+    name
+}
