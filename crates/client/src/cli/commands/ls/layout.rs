@@ -180,13 +180,7 @@ mod tests {
     fn names_stand_side_by_side_as_far_as_they_fit() {
         let names: Vec<String> = ["a", "bb", "漢字", "d", "e"].map(str::to_owned).to_vec();
         assert_eq!(side_by_side(&names, 80), "a  bb  漢字  d  e\n");
-        assert_eq!(
-            side_by_side(&names, 9),
-            "a   d
-bb  e
-漢字
-"
-        );
+        assert_eq!(side_by_side(&names, 9), "a     d\nbb    e\n漢字\n");
         assert_eq!(side_by_side(&names, 1), "a\nbb\n漢字\nd\ne\n");
         assert_eq!(side_by_side(&[], 80), "");
     }
