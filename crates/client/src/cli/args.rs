@@ -382,8 +382,16 @@ pub(crate) struct ShellArgs {
     pub(crate) keep_going: bool,
 }
 
-/// A line of the shell.
+const LINE_HELP: &str = "\
+  !COMMAND     run a command of this machine's shell; ! alone starts one
+  'a b' \"a b\" a\\ b $'a\\n\\xff'   names are quoted as in a shell
+  *.mp4        names match here after `put`, and on the server elsewhere
+  # ...        is a comment
+Ctrl-C stops a transfer, which can be resumed; Ctrl-D leaves.";
+
+/// Commands of the shell; `help COMMAND` shows the options of one.
 #[derive(Debug, Parser)]
+#[command(after_help = LINE_HELP)]
 #[command(
     name = "",
     no_binary_name = true,

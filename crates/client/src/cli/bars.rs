@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use ftp_client::TransferId;
-use indicatif::{MultiProgress, ProgressBar};
+use indicatif::MultiProgress;
 
 use self::row::{Phase, Row};
 use super::format;
@@ -61,7 +61,7 @@ impl Bars {
             let multi = &self.multi;
             let total = self
                 .total
-                .get_or_insert_with(|| Row::new(multi.add(ProgressBar::no_length()), "", None, Instant::now()));
+                .get_or_insert_with(|| Row::new("", Some(bytes), Instant::now(), |bar| multi.add(bar)));
             total.set_size(bytes);
         }
         self.name_total();
@@ -72,11 +72,10 @@ impl Bars {
         let shown = self.running.values().filter(|transfer| transfer.row.is_some()).count();
         let worth_it = self.files <= FEW_FILES || size.is_none_or(|size| size >= MIN_ROW_BYTES);
         let row = (shown < MAX_ROWS && worth_it).then(|| {
-            let bar = match &self.total {
-                Some(total) => self.multi.insert_before(total.bar(), ProgressBar::no_length()),
-                None => self.multi.add(ProgressBar::no_length()),
-            };
-            Row::new(bar, name, size, Instant::now())
+            Row::new(name, size, Instant::now(), |bar| match &self.total {
+                Some(total) => self.multi.insert_before(total.bar(), bar),
+                None => self.multi.add(bar),
+            })
         });
         if row.is_none()
             && let Some(total) = &self.total

@@ -108,10 +108,13 @@ impl Failure {
         self
     }
 
-    /// Adds figures behind the reason.
+    /// Adds figures behind the reason, or behind those that are there already.
     #[must_use]
     pub(crate) fn with_figures(mut self, figures: &str) -> Self {
-        self.message = format!("{} ({figures})", self.message);
+        self.message = match self.message.strip_suffix(')') {
+            Some(open) => format!("{open}, {figures})"),
+            None => format!("{} ({figures})", self.message),
+        };
         self
     }
 

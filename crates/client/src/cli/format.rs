@@ -72,7 +72,7 @@ pub(crate) fn per_second(rate: f64) -> String {
 pub(crate) fn span(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
-        0 if time < Duration::from_millis(1) => format!("{:.1} ms", time.as_secs_f64() * 1e3),
+        0 if time < Duration::from_millis(10) => format!("{:.1} ms", time.as_secs_f64() * 1e3),
         0 => format!("{} ms", time.as_millis()),
         1..60 => format!("{:.1} s", time.as_secs_f64()),
         60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),

@@ -21,6 +21,9 @@ use super::quote::quoted;
 /// How often bars are drawn when nothing happens.
 const TICK: Duration = Duration::from_millis(500);
 
+/// The rate of fewer bytes is that of the round trip, and says nothing of the line.
+const MIN_RATED_BYTES: u64 = 64 << 10;
+
 /// The observer of the command line's client.
 #[derive(Debug)]
 pub(crate) struct Watch {
@@ -357,9 +360,12 @@ fn result_text(name: &str, result: &Transferred) -> String {
         return format!("{name}  {size}, already there and identical, nothing sent  {digest}");
     }
     let time = format::span(result.elapsed);
-    let rate = format::rate(result.moved, result.elapsed);
+    let rate = match result.moved {
+        MIN_RATED_BYTES.. => format!(" ({})", format::rate(result.moved, result.elapsed)),
+        _ => String::new(),
+    };
     let replaced = if result.replaced { "  replaced" } else { "" };
-    let mut text = format!("{name}  {size} in {time} ({rate})  {digest}{replaced}");
+    let mut text = format!("{name}  {size} in {time}{rate}  {digest}{replaced}");
     if result.kept > 0 || result.repaired > 0 {
         text.push_str(&format!(
             "\n  resumed: kept {}, repaired {}, sent {}",
@@ -417,8 +423,8 @@ mod tests {
     #[test]
     fn an_identical_target_is_told_as_such() {
         let result = Transferred {
-            identical: true,
             moved: 0,
+            identical: true,
             ..transferred()
         };
         assert!(result_text("a", &result).contains("already there and identical, nothing sent"));

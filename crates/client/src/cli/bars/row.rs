@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::super::format;
@@ -47,10 +47,16 @@ struct State {
 }
 
 impl Row {
-    /// A row of `size` bytes, if that is known.
-    pub(super) fn new(bar: ProgressBar, name: &str, size: Option<u64>, now: Instant) -> Self {
-        let row = Self {
-            bar,
+    /// A row of `size` bytes, if that is known; `place` puts its bar on the screen.
+    pub(super) fn new(
+        name: &str,
+        size: Option<u64>,
+        now: Instant,
+        place: impl FnOnce(ProgressBar) -> ProgressBar,
+    ) -> Self {
+        // Hidden until it is complete, or half of it would be drawn.
+        let mut row = Self {
+            bar: ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()),
             state: Arc::new(Mutex::new(State {
                 phase: Phase::Moving,
                 pace: Pace::new(now, 0),
@@ -63,6 +69,7 @@ impl Row {
             row.set_size(size);
         }
         row.set_name(name);
+        row.bar = place(row.bar);
         row
     }
 
@@ -241,7 +248,7 @@ mod tests {
     #[test]
     fn the_status_tells_rate_rest_and_stalls() {
         let start = Instant::now();
-        let row = Row::new(ProgressBar::hidden(), "demo.mp4", Some(100 << 20), start);
+        let row = Row::new("demo.mp4", Some(100 << 20), start, |bar| bar);
         row.begin_at(start, 50 << 20);
         let later = start + Duration::from_secs(1);
         row.moved(later, 60 << 20);

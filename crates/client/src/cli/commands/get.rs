@@ -138,6 +138,7 @@ fn local_name(source: &RemotePath, destination: &Destination<'_>) -> Result<Path
     let folder = match destination {
         Destination::As(name) => return Ok(PathBuf::from(name)),
         Destination::Here => Path::new(""),
+        Destination::Into(folder) if *folder == "." => Path::new(""),
         Destination::Into(folder) => Path::new(folder),
     };
     let whole = source.to_os_string();

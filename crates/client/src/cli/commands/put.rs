@@ -10,6 +10,7 @@ use ftp_client::{Client, Kind, Outcome, PutItem, RemotePath};
 use super::super::args::PutArgs;
 use super::super::exit::Exit;
 use super::super::failure::{Done, Failure, Situation};
+use super::super::quote::quoted;
 use super::super::resume;
 use super::super::session::{Session, Tally};
 use super::super::targets::{self, Destination, Last};
@@ -21,6 +22,15 @@ pub(super) async fn put(session: &mut Session, args: &PutArgs) -> Done {
     }
     let directory = args.transfer.target_directory.as_deref();
     let (sources, destination) = targets::split(&args.paths, directory, &mut Sides(session)).await?;
+
+    if let (Destination::As(name), [source]) = (&destination, sources)
+        && fs::symlink_metadata(name).is_ok()
+    {
+        let (source, name) = (quoted(source.as_bytes()), quoted(name.as_bytes()));
+        session.output.note(&format!(
+            "uploading {source} as {name}; with `-t .` both would keep their names"
+        ));
+    }
 
     let mut tally = Tally::default();
     let mut items = Vec::new();
@@ -157,6 +167,7 @@ fn remote_name(source: &Path, destination: &Destination<'_>) -> Result<RemotePat
     let name = own_name(source)?;
     Ok(match folder {
         None => RemotePath::new(&name),
+        Some(folder) if *folder == "." => RemotePath::new(&name),
         Some(folder) => RemotePath::new(folder).join(RemotePath::new(&name).as_wire()),
     })
 }

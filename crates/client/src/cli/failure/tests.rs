@@ -69,7 +69,14 @@ fn an_existing_target_is_shown_with_its_figures() {
     });
     let failure = Failure::of("put", b"demo.mp4", &Error::Refused(fault), &situation());
     assert_eq!(failure.exit, Exit::NotPermitted);
-    assert!(failure.message.contains("2.0 KiB of 19"), "{failure:?}");
+    let failure = failure.with_figures("here: 1.0 KiB");
+    assert!(
+        failure
+            .message
+            .starts_with("the target exists already (there: 2.0 KiB of 19")
+            && failure.message.ends_with(", here: 1.0 KiB)"),
+        "{failure:?}"
+    );
     assert!(failure.hints.iter().any(|hint| hint.contains("--force")), "{failure:?}");
 }
 
