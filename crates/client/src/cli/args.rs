@@ -41,8 +41,8 @@ pub(crate) struct CommandLine {
 /// Options before or after any command.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Global {
-    /// The server; else the profile that logged in last
-    #[arg(short, long, global = true, env = "FTP_SERVER", value_name = "[USER@]HOST[:PORT]")]
+    /// The server; else FTP_SERVER, else the one that was logged in to last
+    #[arg(short, long, global = true, value_name = "[USER@]HOST[:PORT]")]
     pub(crate) server: Option<Target>,
     /// Speak without encryption, to a server that has TLS switched off
     #[arg(long, global = true)]

@@ -172,7 +172,7 @@ fn code(error: &Error) -> Box<str> {
 }
 
 /// The reason with its figures and its causes, each said once.
-fn reason(error: &Error) -> String {
+pub(crate) fn reason(error: &Error) -> String {
     if let Error::Refused(fault) = error
         && let Some(figures) = figures(fault)
     {

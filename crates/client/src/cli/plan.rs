@@ -32,7 +32,7 @@ pub(crate) enum Proof {
 impl Plan {
     /// Decides on the server, the user and the credential; asks for the password if it has to.
     pub(crate) fn new(global: &Global, profiles: &Profiles, proof: Proof) -> Result<Self, Failure> {
-        let (target, profile) = choose(global.server.as_ref(), profiles)?;
+        let (target, profile) = choose(given(global.server.as_ref())?.as_ref(), profiles)?;
         let given = password::given(global.password_stdin)?;
         let (credential, saved_key) = match (given, &profile) {
             (Some(password), _) => (Credential::Password(password), false),
@@ -43,7 +43,8 @@ impl Plan {
             address: target.address.clone(),
             user: target.user.clone().expect("a chosen target has a user"),
             credential,
-            tls: !global.no_tls && profile.is_none_or(|profile| profile.tls),
+            // A new login decides anew: what was saved without TLS does not stay so by itself.
+            tls: !global.no_tls && (proof == Proof::Password || profile.is_none_or(|profile| profile.tls)),
             retry: RetryPolicy {
                 retries: global.retries,
                 ..RetryPolicy::default()
@@ -55,6 +56,21 @@ impl Plan {
             saved_key,
             options,
         })
+    }
+}
+
+/// The server named on the command line, or by the environment.
+pub(crate) fn given(typed: Option<&Target>) -> Result<Option<Target>, Failure> {
+    if let Some(typed) = typed {
+        return Ok(Some(typed.clone()));
+    }
+    match env::var("FTP_SERVER") {
+        Ok(text) if !text.is_empty() => match text.parse() {
+            Ok(target) => Ok(Some(target)),
+            Err(error) => Err(Failure::usage(format!("FTP_SERVER: {error}"))),
+        },
+        Ok(_) | Err(env::VarError::NotPresent) => Ok(None),
+        Err(env::VarError::NotUnicode(_)) => Err(Failure::usage("FTP_SERVER is not UTF-8")),
     }
 }
 

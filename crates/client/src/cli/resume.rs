@@ -42,15 +42,11 @@ pub(crate) fn command(command: &str, global: Option<&Global>, transfer: &Transfe
     words.join(" ")
 }
 
-/// The server as it was chosen, unless the environment or the profile will choose it again.
+/// The server as it was typed; the environment or the profile will choose it again.
 fn server_words(global: &Global) -> Vec<String> {
     let mut words = Vec::new();
     if let Some(server) = &global.server {
-        let from_env = std::env::var("FTP_SERVER")
-            .is_ok_and(|text| text.parse().is_ok_and(|env: ftp_client::Target| env == *server));
-        if !from_env {
-            words.push(format!("--server={}", quoted(server.to_string().as_bytes())));
-        }
+        words.push(format!("--server={}", quoted(server.to_string().as_bytes())));
     }
     if global.no_tls {
         words.push("--no-tls".to_owned());

@@ -64,6 +64,7 @@ impl Session {
             watch,
             situation: Situation {
                 server: target.to_string(),
+                tls: options.tls,
                 saved_key,
                 resume: None,
                 in_shell: false,

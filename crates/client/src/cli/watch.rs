@@ -11,7 +11,7 @@ use ftp_client::{Conflict, Decision, Error, Event, Observer, Outcome, RemotePath
 
 use super::bars::Bars;
 use super::exit::Exit;
-use super::failure::{Done, Failure, Situation, Stop};
+use super::failure::{Done, Failure, Situation, Stop, reason};
 use super::format;
 use super::json::{Ends, Figures, TransferLine, wire_bytes};
 use super::output::Output;
@@ -190,8 +190,10 @@ impl Observer for Watch {
             } => {
                 state.bars.waiting();
                 let pause = format::span(*pause);
-                self.output
-                    .note(&format!("{cause}; trying again in {pause} ({attempt} of {attempts})"));
+                self.output.note(&format!(
+                    "{}; trying again in {pause} ({attempt} of {attempts})",
+                    reason(cause)
+                ));
             }
             Event::Finished { id, result } => {
                 state.bars.ended(*id, true);

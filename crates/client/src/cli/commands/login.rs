@@ -100,7 +100,8 @@ pub(crate) fn logout(global: &Global, args: &LogoutArgs, profiles: &Profiles, ou
     let targets: Vec<Target> = if args.all {
         profiles.all()?.into_iter().map(|profile| profile.target).collect()
     } else {
-        vec![plan::choose(args.target.as_ref().or(global.server.as_ref()), profiles)?.0]
+        let typed = args.target.as_ref().or(global.server.as_ref());
+        vec![plan::choose(plan::given(typed)?.as_ref(), profiles)?.0]
     };
     for target in &targets {
         if !profiles.forget(target)? {

@@ -1,5 +1,7 @@
 //! The next step after a failure.
 
+use std::io;
+
 use ftp_client::{Code, Error, ErrorKind};
 use ftp_proto::scram::ScramError;
 
@@ -10,6 +12,8 @@ use super::super::quote::quoted;
 pub(crate) struct Situation {
     /// Whom and where: `alice@host:2121`.
     pub(crate) server: String,
+    /// Whether TLS is spoken.
+    pub(crate) tls: bool,
     /// Whether the login used a saved key instead of a password.
     pub(crate) saved_key: bool,
     /// The command line that goes on with a broken transfer.
@@ -34,10 +38,7 @@ pub(super) fn of(command: &str, subject: &[u8], error: &Error, situation: &Situa
     match error.kind() {
         ErrorKind::Connection => match &situation.resume {
             Some(resume) => hints.push(format!("what was transferred is kept; `{resume}` goes on from there")),
-            None if matches!(error, Error::Connect { .. }) => {
-                hints.push(format!("check that ftpd runs and listens at {}", situation.server));
-            }
-            None => {}
+            None => hints.extend(connect(error, situation)),
         },
         ErrorKind::Login => hints.extend(login(error, situation)),
         ErrorKind::Mismatch => hints.push(
@@ -47,9 +48,19 @@ pub(super) fn of(command: &str, subject: &[u8], error: &Error, situation: &Situa
         ErrorKind::NotFound => hints.extend(not_found(command, error, situation)),
         ErrorKind::NotPermitted => hints.extend(not_permitted(command, subject, error, situation)),
         ErrorKind::Space => hints.extend(space(error, situation)),
-        ErrorKind::Other => hints.extend(other(command, error)),
+        ErrorKind::Other => hints.extend(other(command, error, situation)),
     }
     hints
+}
+
+fn connect(error: &Error, situation: &Situation) -> Option<String> {
+    match error {
+        Error::Connect { source, .. } if source.kind() == io::ErrorKind::InvalidData && situation.tls => Some(
+            "the server does not seem to speak TLS: `--no-tls` does without, in a network that you trust".to_owned(),
+        ),
+        Error::Connect { .. } => Some(format!("check that ftpd runs and listens at {}", situation.server)),
+        _ => None,
+    }
 }
 
 fn login(error: &Error, situation: &Situation) -> Option<String> {
@@ -109,8 +120,11 @@ fn space(error: &Error, situation: &Situation) -> Vec<String> {
     }
 }
 
-fn other(command: &str, error: &Error) -> Option<String> {
+fn other(command: &str, error: &Error, situation: &Situation) -> Option<String> {
     match (error, error.code()) {
+        (Error::Misbehaved(_), _) if command == "login" && !situation.tls => {
+            Some("the server seems to speak TLS: leave out `--no-tls`".to_owned())
+        }
         (_, Some(Code::IsDirectory)) if matches!(command, "rm" | "get") => {
             Some("`-r` takes directories with everything in them".to_owned())
         }

@@ -7,6 +7,7 @@ use super::*;
 fn situation() -> Situation {
     Situation {
         server: "alice@host:2121".to_owned(),
+        tls: true,
         saved_key: false,
         resume: Some("ftp-cli put --resume demo.mp4".to_owned()),
         in_shell: false,
