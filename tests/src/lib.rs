@@ -1,0 +1,31 @@
+//! The rig of the end-to-end tests: the real `ftpd` and `ftp-cli` over real sockets.
+//!
+//! A [`Rig`] is one server with its own directory and port, and clients with homes of their own.
+//! Between them a [`Proxy`] can break, stall or damage connections after a given number of bytes,
+//! a [`Middle`] can sit in the middle of TLS, and a [`Raw`] client can say what no real one does.
+//! Nothing here sleeps for a time: whatever is waited for is an event, and patience has an end.
+//!
+//! All of it panics on failure, as tests do.
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+mod cli;
+mod disk;
+mod log;
+mod middle;
+mod programs;
+mod proxy;
+mod raw;
+mod rig;
+mod server;
+mod wait;
+
+pub use cli::{Cli, Ran, Running};
+pub use disk::{Counts, MIB, flip_byte, noise, parts, sha256, snapshot, walk, write_noise, write_sparse};
+pub use log::Log;
+pub use middle::Middle;
+pub use programs::{ftp_cli, ftpd};
+pub use proxy::{Break, Direction, Proxy};
+pub use raw::{Channel, Raw, pretend_server};
+pub use rig::{PASSWORD, Plan, Rig, verifier};
+pub use server::Server;
+pub use wait::{PATIENCE, eventually};
