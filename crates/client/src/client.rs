@@ -68,19 +68,13 @@ impl Client {
         error
     }
 
-    /// Takes the connection, making one if there is none, with retries. Whoever takes it gives it back
-    /// with [`Client::keep`] unless it broke.
+    /// Takes the connection, making one if there is none. Whoever takes it gives it back with
+    /// [`Client::keep`] unless it broke, and decides whether another try is worth it.
     pub(crate) async fn take(&mut self) -> Result<Link, Error> {
-        if let Some(link) = self.link.take() {
-            return Ok(link);
+        if self.link.is_none() {
+            self.login().await?;
         }
-        let mut retry = Retry::new(self.options.retry, Arc::clone(&self.observer));
-        loop {
-            match self.login().await {
-                Ok(_) => return self.link.take().ok_or(Error::Closed),
-                Err(error) => retry.pause(error).await?,
-            }
-        }
+        self.link.take().ok_or(Error::Closed)
     }
 
     pub(crate) fn keep(&mut self, link: Link) {

@@ -69,7 +69,7 @@ impl Download<'_> {
             )));
         };
         if held > 0 {
-            (tally.kept, tally.repaired) = (held - repaired, tally.repaired + repaired);
+            tally.resumed(held - repaired, repaired);
             self.observer.event(&Event::Resumed {
                 id: self.id,
                 kept: held - repaired,

@@ -38,28 +38,22 @@ impl Client {
         let mut batch = Batch::new(items, options, &observer);
         let mut retry = self.retry();
         while !batch.is_done() {
-            let mut link = match self.take().await {
-                Ok(link) => link,
-                Err(error) => {
-                    batch.give_up(error);
-                    break;
-                }
-            };
             let before = batch.progress;
-            match batch.run(&mut link).await {
-                Ok(()) => {
-                    self.keep(link);
-                    break;
-                }
-                Err(error) => {
-                    if batch.progress > before {
-                        retry.progress();
-                    }
-                    if let Err(error) = retry.pause(error).await {
-                        batch.give_up(error);
+            let error = match self.take().await {
+                Ok(mut link) => match batch.run(&mut link).await {
+                    Ok(()) => {
+                        self.keep(link);
                         break;
                     }
-                }
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            if batch.progress > before {
+                retry.progress();
+            }
+            if let Err(error) = retry.pause(error).await {
+                batch.give_up(error);
             }
         }
         batch.sync().await;

@@ -136,13 +136,19 @@ impl Client {
         };
         let mut retry = self.retry();
         let (size, mtime, digest) = loop {
-            let mut link = self.take().await?;
             let before = stream.whole.length();
-            match stream.run(&mut link, remote, options, &mut output, &*observer).await {
-                Ok(done) => {
-                    self.keep(link);
-                    break done;
+            let result = match self.take().await {
+                Ok(mut link) => {
+                    let result = stream.run(&mut link, remote, options, &mut output, &*observer).await;
+                    if matches!(result, Ok(_) | Err(Error::Refused(_))) {
+                        self.keep(link);
+                    }
+                    result
                 }
+                Err(error) => Err(error),
+            };
+            match result {
+                Ok(done) => break done,
                 // What is written can not be taken back.
                 Err(error @ Error::DigestMismatch { .. }) => return Err(error),
                 Err(error) => {

@@ -73,18 +73,23 @@ impl Client {
         );
         let mut retry = self.retry();
         loop {
-            let mut link = self.take().await?;
-            match link.call(op.clone()).await {
-                Err(error @ Error::Refused(_)) => {
-                    self.keep(link);
-                    return Err(error);
+            let mut sent = false;
+            let result = match self.take().await {
+                Ok(mut link) => {
+                    sent = true;
+                    let result = link.call(op.clone()).await;
+                    if matches!(result, Ok(_) | Err(Error::Refused(_))) {
+                        self.keep(link);
+                    }
+                    result
                 }
-                Err(error) if repeatable => retry.pause(error).await?,
-                Err(error) => return Err(error),
-                Ok(re) => {
-                    self.keep(link);
-                    return Ok(re);
+                Err(error) => Err(error),
+            };
+            match result {
+                Err(error) if !sent || (repeatable && !matches!(error, Error::Refused(_))) => {
+                    retry.pause(error).await?;
                 }
+                result => return result,
             }
         }
     }

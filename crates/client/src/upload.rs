@@ -24,12 +24,25 @@ pub(crate) struct Upload<'a> {
     pub(crate) observer: &'a Arc<dyn Observer>,
 }
 
-/// What became of the bytes.
+/// What became of the bytes, over all tries of one call.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tally {
+    /// What an earlier call had left and was right.
     pub(crate) kept: u64,
+    /// What had to move again.
     pub(crate) repaired: u64,
+    /// What moved, in all tries together.
     pub(crate) moved: u64,
+}
+
+impl Tally {
+    /// Counts what a try found. What this call's own tries had moved counts as moved, not as kept.
+    pub(crate) fn resumed(&mut self, right: u64, wrong: u64) {
+        if self.moved == 0 {
+            self.kept = right;
+        }
+        self.repaired += wrong;
+    }
 }
 
 impl Upload<'_> {
@@ -124,7 +137,7 @@ impl Upload<'_> {
             let damaged = own.differing(&held);
             let repaired: u64 = damaged.iter().map(|(_, length)| length).sum();
             kept = held.length();
-            (tally.kept, tally.repaired) = (held.length() - repaired, tally.repaired + repaired);
+            tally.resumed(held.length() - repaired, repaired);
             self.observer.event(&Event::Resumed {
                 id: self.id,
                 kept: held.length() - repaired,

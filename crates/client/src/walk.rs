@@ -30,14 +30,19 @@ impl Client {
         .await
     }
 
-    /// Lists a file or tree on the server for [`Client::get`].
+    /// Lists a file or tree on the server for [`Client::get`]. Symbolic links, FIFOs and the like that are
+    /// met in a tree are passed over and come back beside the list.
     ///
     /// # Errors
     /// What the server refuses; [`Error::UnsafeName`] for a name that would lead out of `local`.
     ///
     /// # Cancel safety
     /// A dropped walk gives up the connection.
-    pub async fn walk_remote(&mut self, remote: &RemotePath, local: &Path) -> Result<Vec<GetItem>, Error> {
+    pub async fn walk_remote(
+        &mut self,
+        remote: &RemotePath,
+        local: &Path,
+    ) -> Result<(Vec<GetItem>, Vec<RemotePath>), Error> {
         let entry = self.stat(remote, false).await?;
         let first = GetItem {
             remote: remote.clone(),
@@ -46,7 +51,7 @@ impl Client {
             size: entry.size,
         };
         let deepest = local.components().count() + MAX_DEPTH;
-        let mut items = vec![first];
+        let (mut items, mut skipped) = (vec![first], Vec::new());
         let mut next = 0;
         while let Some(item) = items.get(next) {
             next += 1;
@@ -61,6 +66,7 @@ impl Client {
             while let Some(page) = listing.next_page().await? {
                 for entry in page {
                     if matches!(entry.kind, Kind::Link | Kind::Other) {
+                        skipped.push(remote.join(&entry.name));
                         continue;
                     }
                     items.push(GetItem {
@@ -72,7 +78,7 @@ impl Client {
                 }
             }
         }
-        Ok(items)
+        Ok((items, skipped))
     }
 }
 

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use ftp_client::{GetItem, Kind, Outcome, RemotePath};
+use ftp_client::{Error, GetItem, Kind, Outcome, RemotePath};
 use tokio::io::AsyncWriteExt;
 
 use super::super::args::GetArgs;
@@ -126,8 +126,12 @@ async fn collect(
         return tally.add(&is_directory("get", subject.as_encoded_bytes()), &session.output);
     }
     match session.client.walk_remote(source, local).await {
-        Ok(found) => {
+        Ok((found, skipped)) => {
             items.extend(found);
+            for path in &skipped {
+                let error = Error::NotAFile(path.to_os_string().into());
+                tally.add(&session.failure("get", path, &error), &session.output)?;
+            }
             Ok(())
         }
         Err(error) => tally.add(&session.failure("get", source, &error), &session.output),
