@@ -1,5 +1,7 @@
 //! Frames, however the stream below cuts them, and what must never be read.
 
+#![expect(clippy::unwrap_used, reason = "what fails in a test is to be seen where it fails")]
+
 use bytes::BytesMut;
 use ftp_proto::{
     Frame, FrameCodec, FrameReader, FrameWriter, MAX_DATA_BYTES, MAX_HEADER_BYTES, MAX_LOGIN_HEADER_BYTES,

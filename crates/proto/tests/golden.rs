@@ -1,5 +1,7 @@
 //! Holds `docs/protocol.md` against the code: every example, byte for byte, and every table.
 
+#![expect(clippy::unwrap_used, reason = "what fails in a test is to be seen where it fails")]
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::BytesMut;
