@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use ftp_proto::ReadAhead;
 use ftp_proto::scram::{Binding, EXPORTER_LABEL};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
@@ -13,6 +14,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::Address;
+
+/// How much plaintext TLS takes at once: a whole data frame, so that it leaves in one system call.
+const TLS_BUFFER_BYTES: usize = 2 * ftp_proto::MAX_DATA_BYTES;
 
 /// Any connected stream.
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -27,7 +31,10 @@ pub(crate) async fn connect(address: &Address, tls: bool) -> io::Result<(Box<dyn
     }
     let name = ServerName::try_from(address.host.clone())
         .unwrap_or_else(|_| ServerName::try_from("ftpd.invalid").expect("the name is valid"));
-    let stream = TlsConnector::from(tls_config()?).connect(name, tcp).await?;
+    let mut stream = TlsConnector::from(tls_config()?)
+        .connect(name, ReadAhead::new(tcp))
+        .await?;
+    stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER_BYTES));
     let mut material = [0; 32];
     stream
         .get_ref()

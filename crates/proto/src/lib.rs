@@ -12,6 +12,7 @@ mod frame;
 mod hello;
 mod message;
 mod name;
+mod read_ahead;
 pub mod scram;
 mod secret;
 
@@ -30,4 +31,5 @@ pub use message::{
     BlockList, Entry, Kind, Op, Page, Re, Reply, Request, ResumeMode, Staged, Stored, Timestamp, UsageReport,
 };
 pub use name::{InvalidName, decode_name, encode_name};
+pub use read_ahead::ReadAhead;
 pub use secret::Secret;

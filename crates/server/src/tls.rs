@@ -10,15 +10,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use ftp_proto::ReadAhead;
 use ftp_proto::scram::{Binding, EXPORTER_LABEL};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::NoServerSessionStorage;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::config::{ServerConfig, TlsConfig};
+
+/// A connection with TLS on it.
+pub(crate) type Stream = TlsStream<ReadAhead<TcpStream>>;
 
 /// The files in the state directory.
 const CERTIFICATE_FILE: &str = "certificate.pem";
@@ -54,8 +59,18 @@ pub(crate) fn load(config: &ServerConfig) -> Result<Option<Arc<rustls::ServerCon
     Ok(Some(Arc::new(tls)))
 }
 
+/// How much plaintext TLS takes at once: a whole data frame, so that it leaves in one system call.
+const TLS_BUFFER_BYTES: usize = 2 * ftp_proto::MAX_DATA_BYTES;
+
+/// Speaks TLS on an accepted connection.
+pub(crate) async fn accept(tcp: TcpStream, config: Arc<rustls::ServerConfig>) -> std::io::Result<Stream> {
+    let mut stream = TlsAcceptor::from(config).accept(ReadAhead::new(tcp)).await?;
+    stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER_BYTES));
+    Ok(stream)
+}
+
 /// What a login on this connection has to be bound to.
-pub(crate) fn binding(stream: &TlsStream<TcpStream>) -> Result<Binding, rustls::Error> {
+pub(crate) fn binding(stream: &Stream) -> Result<Binding, rustls::Error> {
     let mut material = [0; 32];
     stream
         .get_ref()

@@ -18,7 +18,6 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -56,7 +55,7 @@ impl Door {
         let Some(tls) = tls else {
             return self.talk(tcp, Binding::None, peer, session, permit).await;
         };
-        let accepting = timeout(self.gate.limits().tls_timeout, TlsAcceptor::from(tls).accept(tcp));
+        let accepting = timeout(self.gate.limits().tls_timeout, tls::accept(tcp, tls));
         let accepted = tokio::select! {
             () = self.drain.cancelled() => return,
             accepted = accepting => accepted,

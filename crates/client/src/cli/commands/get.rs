@@ -77,8 +77,7 @@ async fn stream(session: &mut Session, args: &GetArgs) -> Done {
         .client
         .get_stream(&remote, &mut stdout, &args.transfer.options())
         .await;
-    if matches!(&result, Err(Error::Local { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe)
-    {
+    if matches!(&result, Err(Error::Local { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe) {
         return Err(Stop::Closed);
     }
     stdout.flush().await?;
