@@ -77,7 +77,7 @@ impl Proxy {
         let accepting = Arc::clone(&shared);
         thread::spawn(move || {
             for client in listener.incoming() {
-                if !accepting.accept(client.unwrap()) {
+                if !accepting.accept(&client.unwrap()) {
                     return;
                 }
             }
@@ -146,7 +146,7 @@ impl Shared {
     }
 
     /// Whether to go on accepting.
-    fn accept(self: &Arc<Self>, client: TcpStream) -> bool {
+    fn accept(self: &Arc<Self>, client: &TcpStream) -> bool {
         let mut state = self.lock();
         if state.closed {
             return false;
@@ -162,7 +162,7 @@ impl Shared {
         state
             .live
             .extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
-        let ends = [(&client, &server, Direction::Up), (&server, &client, Direction::Down)];
+        let ends = [(client, &server, Direction::Up), (&server, client, Direction::Down)];
         for (from, to, direction) in ends {
             let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
             let fault = fault

@@ -243,6 +243,11 @@ impl Rig {
     /// Tells the server to end, and waits until it has.
     pub fn terminate(&mut self) -> ExitStatus {
         self.server.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// Waits for the server's end.
+    pub fn wait(&mut self) -> ExitStatus {
         self.server.wait()
     }
 

@@ -1,0 +1,84 @@
+//! The interactive shell, fed by a script.
+
+use std::fs;
+
+use ftp_tests::{Rig, noise};
+
+#[test]
+fn a_script_runs_every_command_in_one_session() {
+    let rig = Rig::start();
+    let alice = rig.cli("alice");
+    fs::create_dir(alice.file("sub")).unwrap();
+    fs::write(alice.file("sub/my file"), noise(400_000, 1)).unwrap();
+    let script = r#"
+# a comment, and an empty line before it
+pwd
+mkdir -p films/old
+cd films
+lcd sub
+put 'my file' "with \"quotes\""
+ls
+cp with\ \"quotes\" copy
+mv copy old/
+get old/copy back
+lls
+lpwd
+!echo from the shell
+sum --digest md5 old/copy
+df
+stat old
+rm -r old
+cd ..
+pwd
+help
+exit
+ls no such thing, and nobody asks
+"#;
+    let ran = alice.feed(["shell"], script.as_bytes()).ok();
+    let said = ran.stdout();
+    for part in ["/\n", "with \"quotes\"", "md5:", "from the shell", "back", "directory"] {
+        assert!(said.contains(part), "no {part:?} in:\n{said}");
+    }
+    assert!(fs::read(alice.file("sub/back")).unwrap() == fs::read(alice.file("sub/my file")).unwrap());
+    assert!(rig.home("alice").join("films/with \"quotes\"").exists());
+    assert!(!rig.home("alice").join("films/old").exists());
+    let logins = rig
+        .log()
+        .events()
+        .iter()
+        .filter(|event| event["event"] == "login")
+        .count();
+    assert_eq!(logins, 1);
+}
+
+#[test]
+fn a_script_stops_at_its_first_failure_unless_told_otherwise() {
+    let rig = Rig::start();
+    let alice = rig.cli("alice");
+    alice.feed(["shell"], b"mkdir a\nget missing\nmkdir b\n").exits(4);
+    assert_eq!(alice.names("/"), ["a"]);
+    alice
+        .feed(["shell", "--keep-going"], b"get missing\nput\nmkdir c\n")
+        .exits(4);
+    assert_eq!(alice.names("/"), ["a", "c"]);
+}
+
+#[test]
+fn a_script_may_end_without_a_last_newline() {
+    let rig = Rig::start();
+    let alice = rig.cli("alice");
+    alice.feed(["shell"], b"mkdir a").ok();
+    assert_eq!(alice.names("/"), ["a"]);
+}
+
+#[test]
+fn a_wrong_password_ends_the_shell_before_any_command() {
+    let rig = Rig::start();
+    let alice = rig.cli("alice");
+    alice
+        .clone()
+        .with_password("wrong")
+        .feed(["shell"], b"mkdir a\n")
+        .exits(3);
+    assert!(alice.names("/").is_empty());
+}
