@@ -1,7 +1,7 @@
 //! Downloading a list: small files one after another without waiting, large ones each with its resume.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ use crate::upload::{Tally, blocking};
 use crate::{Client, Error, GetItem, Outcome, Resume, TransferOptions, Transferred};
 
 /// How many small files may be asked for without an answer.
-const WINDOW_FILES: usize = 64;
+const WINDOW_FILES: usize = 256;
 
 /// How many small files may wait for the local disk.
 const WRITES: usize = 16;
@@ -129,6 +129,9 @@ impl<'a> Batch<'a> {
         }
         let mut small = VecDeque::new();
         for index in 0..self.items.len() {
+            if index.is_multiple_of(WINDOW_FILES) {
+                self.look_ahead(index).await;
+            }
             if self.states[index].result.is_some() || !self.clear(link, index).await? {
                 continue;
             }
@@ -145,6 +148,19 @@ impl<'a> Batch<'a> {
             }
         }
         self.small(link, &mut small).await
+    }
+
+    /// Finds out, for many items in one go, which targets are not there yet.
+    async fn look_ahead(&mut self, from: usize) {
+        let to = self.items.len().min(from + WINDOW_FILES);
+        let targets: Vec<_> = self.items[from..to].iter().map(|item| item.local.clone()).collect();
+        let is_missing = |target: &PathBuf| {
+            std::fs::symlink_metadata(target).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        };
+        let missing = blocking(move || Ok(targets.iter().map(is_missing).collect::<Vec<_>>())).await;
+        for (state, missing) in self.states[from..to].iter_mut().zip(missing.unwrap_or_default()) {
+            state.cleared |= missing;
+        }
     }
 
     /// Whether nothing is in the way of the item's target, or it may be replaced. Otherwise the item

@@ -52,6 +52,7 @@ pub(super) async fn run(session: &mut Session<'_>, id: u64, asked: Asked) -> Res
         length,
         proof,
     } = plan(session, id, &file, &asked).await?;
+    let is_new = length == file.size() && matches!(proof, Proof::Computed(_));
     let body = ranges.iter().map(|(from, to)| to - from).sum();
     session.wire.reply(
         id,
@@ -78,7 +79,7 @@ pub(super) async fn run(session: &mut Session<'_>, id: u64, asked: Asked) -> Res
     };
     match result {
         Ok(digest) => {
-            if length == file.size() {
+            if is_new {
                 file.keep_digest(digest).await;
             }
             log(
