@@ -290,10 +290,7 @@ impl Stream {
         if found == expected {
             Ok((size, mtime, found))
         } else {
-            // Nothing here can be repaired, so this is not tried again.
-            Err(Error::Misbehaved(format!(
-                "other bytes than promised: {expected} expected, {found} arrived"
-            )))
+            Err(Error::DigestMismatch { expected, found })
         }
     }
 }
