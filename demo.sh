@@ -51,6 +51,8 @@ refused() {
 size_of() { stat -c %s "$1" 2>/dev/null || echo 0; }
 staged() { find "$dir/homes/alice/.ftpd/staging" -name '*.part' 2>/dev/null | head -n 1; }
 
+[ "$mib" -ge 16 ] || fail "DEMO_MIB is $mib, and a demo needs at least 16 to be interrupted and refused"
+
 say "Building"
 cargo build --release --locked --package ftp-server --package ftp-client
 bin=$target/release
