@@ -98,13 +98,18 @@ impl Tree {
 
     /// The path without links, if it stays beneath the home and outside the reserved folder.
     fn spell_out(&self, path: &FilePath) -> Result<FilePath> {
-        let spelled = self.root.canonicalize(path.relative()).map_err(|error| {
-            match Errno::from_io_error(&error) {
-                // `cap-std` reports an escape without a system error.
-                None | Some(Errno::XDEV) => Error::OutsideHome { path: path.clone() },
-                Some(errno) => Error::from_errno("resolve", path, errno),
+        let spelled = match self.root.canonicalize(path.relative()) {
+            Ok(spelled) => spelled,
+            Err(error) => {
+                return match Errno::from_io_error(&error) {
+                    // `cap-std` reports an escape without a system error.
+                    None | Some(Errno::XDEV) => Err(Error::OutsideHome { path: path.clone() }),
+                    // What was a link is none any more: the path itself is looked at again.
+                    Some(Errno::INVAL) => Ok(path.clone()),
+                    Some(errno) => Err(Error::from_errno("resolve", path, errno)),
+                };
             }
-        })?;
+        };
         FilePath::from_relative(&spelled).map_err(|error| match error {
             PathError::Reserved | PathError::OutsideHome => Error::OutsideHome { path: path.clone() },
             error => error.into(),
