@@ -15,10 +15,12 @@ use crate::{audit, logging};
 
 /// How often the configuration file is looked at. Asking the kernel to tell would miss files on network
 /// mounts and those that editors replace.
-const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Serves until a signal ends it.
 pub(super) fn run(file: &Path) -> anyhow::Result<()> {
+    // Taken before the file is read: a change right after that must not go unnoticed.
+    let known = fingerprint(file);
     let config = Config::load(file)?;
     let log = logging::start(&config.server.log)?;
     for warning in config.warnings().into_iter().chain(root_warning()) {
@@ -28,13 +30,13 @@ pub(super) fn run(file: &Path) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("the threads of the server cannot be started")?;
-    runtime.block_on(serve(config, &log))
+    runtime.block_on(serve(config, known, &log))
 }
 
-async fn serve(config: Config, log: &LogGuard) -> anyhow::Result<()> {
+async fn serve(config: Config, known: Option<Fingerprint>, log: &LogGuard) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("signals cannot be handled")?;
     let server = Arc::new(Server::bind(config).await?);
-    let running = Arc::clone(&server).run(signals.follow(&server, log));
+    let running = Arc::clone(&server).run(signals.follow(&server, known, log));
     running.await;
     Ok(())
 }
@@ -56,9 +58,9 @@ impl Signals {
     }
 
     /// Reloads the configuration on SIGHUP and when the file changes; ends with SIGINT or SIGTERM.
-    async fn follow(&mut self, server: &Server, log: &LogGuard) {
+    async fn follow(&mut self, server: &Server, mut known: Option<Fingerprint>, log: &LogGuard) {
         let file = server.config().file.clone();
-        let mut known = fingerprint(&file);
+        let mut seen = known;
         let mut timer = tokio::time::interval(WATCH_INTERVAL);
         loop {
             tokio::select! {
@@ -68,8 +70,10 @@ impl Signals {
                 _ = timer.tick() => {
                     let path = file.clone();
                     let now = tokio::task::spawn_blocking(move || fingerprint(&path)).await.unwrap_or_default();
-                    // A file that is gone is being replaced; its successor will be noticed.
-                    if now.is_none() || now == known {
+                    // A file that still changes is being written, and half of it may look like a whole one
+                    // with fewer users. One that is gone is being replaced; its successor will be noticed.
+                    let is_at_rest = now == std::mem::replace(&mut seen, now);
+                    if now.is_none() || now == known || !is_at_rest {
                         continue;
                     }
                 }
@@ -81,8 +85,10 @@ impl Signals {
     }
 }
 
-/// What changes when a file is written or replaced.
-fn fingerprint(file: &Path) -> Option<(u64, u64, i64, i64)> {
+/// What changes when a file is written or replaced: inode, size and modification time.
+type Fingerprint = (u64, u64, i64, i64);
+
+fn fingerprint(file: &Path) -> Option<Fingerprint> {
     let metadata = std::fs::metadata(file).ok()?;
     Some((metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec()))
 }
