@@ -175,7 +175,10 @@ pub(super) async fn dispatch(session: &mut Session<'_>, request: Request) -> Res
                 code: &fault.code.name(),
                 cause: &cause,
             };
-            audit::request(&session.who, name, &path, None, outcome);
+            // To ask whether something is there, as clients do before they transfer, is no failure.
+            if !(name == "stat" && fault.code == Code::NotFound) {
+                audit::request(&session.who, name, &path, None, outcome);
+            }
             session.wire.reply(id, Re::Error(fault))?;
             session.wire.flush_if_much().await
         }
