@@ -98,7 +98,7 @@ fn a_client_killed_in_the_middle_of_a_get_leaves_the_old_file_and_goes_on_later(
 
 #[test]
 fn what_a_killed_server_has_acknowledged_is_there() {
-    const FILES: u64 = 3000;
+    const FILES: u64 = 1500;
     let mut rig = Rig::start();
     let alice = rig.cli("alice");
     fs::create_dir(alice.file("tree")).unwrap();

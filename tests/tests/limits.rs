@@ -99,7 +99,7 @@ async fn rights_limit_what_a_user_may_do() {
 
 #[test]
 fn neither_side_needs_memory_for_the_size_of_a_file() {
-    const SIZE: u64 = 1024 * MIB;
+    const SIZE: u64 = 512 * MIB;
     const MOST_KIB: u64 = 64 * 1024;
     let rig = Plan::new().user("alice", "").server("durability = \"none\"").start();
     let alice = rig.cli("alice");

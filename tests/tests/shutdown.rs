@@ -78,14 +78,15 @@ fn what_takes_too_long_is_cut_and_can_be_resumed() {
 fn an_idle_session_does_not_keep_the_server() {
     let mut rig = Rig::start();
     let alice = rig.cli("alice");
-    let shell = alice
+    let mut shell = alice
         .command(["shell"])
         .stdin(std::process::Stdio::piped())
         .spawn()
         .unwrap();
     rig.log().event("somebody is in", |event| event["event"] == "login");
     assert!(rig.terminate().success());
-    drop(shell.stdin);
+    drop(shell.stdin.take());
+    shell.wait().unwrap();
     rig.log()
         .event("the end is logged", |event| event["message"] == "stopped");
 }
