@@ -47,31 +47,17 @@ impl Home {
         blocking(move || state.open_read(&path)).await
     }
 
-    /// The digest of a file: the kept one if it is still true and `fresh` is not asked for, else by
-    /// reading the file. What was read is kept, unless a true digest is kept already: one that
-    /// differs from a fresh one shows damage on the disk, and is not to be papered over.
+    /// The digest of a file, as [`ReadFile::digest`] gives it.
     ///
     /// # Errors
     ///
-    /// Those of [`Home::open_read`], and [`Error::SourceChanged`].
+    /// Those of [`Home::open_read`] and [`ReadFile::digest`].
     ///
     /// # Cancel safety
     ///
     /// Safe: dropping it ends the reading after a few megabytes.
     pub async fn digest(&self, path: &FilePath, algorithm: Algorithm, fresh: bool) -> Result<Digest> {
-        let file = self.open_read(path).await?;
-        if let Some(kept) = file.kept.filter(|kept| kept.algorithm() == algorithm)
-            && !fresh
-        {
-            return Ok(kept);
-        }
-        let (hasher, _) = file.hash(file.size, algorithm, None).await?;
-        let digest = hasher.finish();
-        if !file.unchanged().await? {
-            return Err(Error::SourceChanged { path: file.path });
-        }
-        file.keep_digest(digest).await;
-        Ok(digest)
+        self.open_read(path).await?.digest(algorithm, fresh).await
     }
 }
 
@@ -127,7 +113,28 @@ impl ReadFile {
     /// # Cancel safety
     ///
     /// Safe for the file; the buffer is lost.
-    pub async fn read_at(&self, offset: u64, length: usize, mut buffer: BytesMut) -> Result<BytesMut> {
+    pub async fn read_at(&self, offset: u64, length: usize, buffer: BytesMut) -> Result<BytesMut> {
+        let (buffer, _) = self.read_hashed(offset, length, buffer, None).await?;
+        Ok(buffer)
+    }
+
+    /// Like [`ReadFile::read_at`], and takes what it appended into `hasher`, on the same thread and
+    /// so in the same hand-over.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe for the file; buffer and hasher are lost.
+    pub async fn read_hashed(
+        &self,
+        offset: u64,
+        length: usize,
+        mut buffer: BytesMut,
+        mut hasher: Option<Hasher>,
+    ) -> Result<(BytesMut, Option<Hasher>)> {
         let (source, path) = (Arc::clone(&self.source), self.path.clone());
         blocking(move || {
             let start = buffer.len();
@@ -135,9 +142,39 @@ impl ReadFile {
             let read = disk::read_at(source.file(), &mut buffer[start..], offset)
                 .map_err(|error| Error::io("read", &path, error))?;
             buffer.truncate(start + read);
-            Ok(buffer)
+            if let Some(hasher) = &mut hasher {
+                hasher.update(&buffer[start..]);
+            }
+            Ok((buffer, hasher))
         })
         .await
+    }
+
+    /// The digest of the open file: the one kept at opening if `fresh` is not asked for, else by
+    /// reading the file. What was read is kept, unless a true digest is kept already: one that
+    /// differs from a fresh one shows damage on the disk, and is not to be papered over.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SourceChanged`] if the file changed since it was opened, [`Error::Io`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: dropping it ends the reading after a few megabytes.
+    pub async fn digest(&self, algorithm: Algorithm, fresh: bool) -> Result<Digest> {
+        if let Some(kept) = self.kept.filter(|kept| kept.algorithm() == algorithm)
+            && !fresh
+        {
+            return Ok(kept);
+        }
+        let (hasher, _) = self.hash(self.size, algorithm, None).await?;
+        let digest = hasher.finish();
+        if !self.unchanged().await? {
+            let path = self.path.clone();
+            return Err(Error::SourceChanged { path });
+        }
+        self.keep_digest(digest).await;
+        Ok(digest)
     }
 
     /// Whether the open file is still what it was at opening: size and times. Renaming or replacing

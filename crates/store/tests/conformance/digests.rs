@@ -1,5 +1,6 @@
 //! Digests kept with files: shown while they are true, and never a moment longer.
 
+use bytes::BytesMut;
 use ftp_digest::{Algorithm, Hasher};
 use ftp_store::Error;
 
@@ -131,4 +132,53 @@ async fn prefix_longer_than_the_file_is_a_changed_source() {
         file.read_prefix(4, 65_536, Algorithm::Sha256).await,
         Error::SourceChanged { .. }
     );
+}
+
+#[tokio::test]
+async fn reading_can_hash_what_it_appends() {
+    let rig = Rig::new().await;
+    let bytes = noise(100_000);
+    rig.put("/f", &bytes).await;
+    let file = rig.home.open_read(&path("/f")).await.unwrap();
+    let mut hasher = Some(Hasher::new(Algorithm::Sha256));
+    let mut at = 0;
+    loop {
+        let before = BytesMut::from(&b"before"[..]);
+        let (buffer, went_on) = file.read_hashed(at, 30_000, before, hasher).await.unwrap();
+        hasher = went_on;
+        let read = &buffer[6..];
+        let start = usize::try_from(at).unwrap();
+        assert_eq!(read, &bytes[start..(start + 30_000).min(bytes.len())]);
+        if read.is_empty() {
+            break;
+        }
+        at += read.len() as u64;
+    }
+    assert_eq!(
+        hasher.unwrap().finish(),
+        sha256(&bytes),
+        "not what was in the buffer before"
+    );
+    let (_, none) = file.read_hashed(0, 1, BytesMut::new(), None).await.unwrap();
+    assert!(none.is_none());
+}
+
+#[tokio::test]
+async fn digest_is_of_the_version_that_is_open() {
+    let rig = Rig::new().await;
+    rig.put("/f", b"old").await;
+    let file = rig.home.open_read(&path("/f")).await.unwrap();
+    rig.put("/f", b"new").await;
+    let digest = async |algorithm, fresh| file.digest(algorithm, fresh).await;
+    assert_eq!(digest(Algorithm::Sha256, false).await.unwrap(), sha256(b"old"));
+    assert_eq!(digest(Algorithm::Sha256, true).await.unwrap(), sha256(b"old"));
+    assert_eq!(
+        digest(Algorithm::Md5, false).await.unwrap(),
+        Hasher::digest(Algorithm::Md5, b"old")
+    );
+
+    std::fs::write(rig.disk().join("g"), "abc").unwrap();
+    let file = rig.home.open_read(&path("/g")).await.unwrap();
+    std::fs::write(rig.disk().join("g"), "abd!").unwrap();
+    assert_err!(file.digest(Algorithm::Sha256, false).await, Error::SourceChanged { .. });
 }
