@@ -11,7 +11,8 @@
 //! 52 ms (14 ms from 16 threads) against 3.4 ms. `syncfs` also writes what others have dirty, so files
 //! above [`SMALL_BYTES`] sync their data on a thread of their own before they queue, and do not make
 //! the small ones wait. It reports failed writes from Linux 5.8 on, which is the oldest kernel for
-//! this server; when it fails, each file is synced alone, so that one bad file fails alone.
+//! this server; when it fails, each file is synced alone, so that one bad file fails alone, and loses
+//! its staged bytes.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -82,7 +83,7 @@ impl Committer {
         if publication.meta.size > SMALL_BYTES
             && let Err(error) = publication.sync()
         {
-            let _ = publication.answer.send(Err(error));
+            publication.discard(error);
             return;
         }
         if let Some(mut leader) = self.enqueue(publication) {
@@ -132,6 +133,18 @@ impl Publication {
         disk::sync(self.staged.file()).map_err(|errno| Error::from_errno("sync", self.staged.target(), errno))
     }
 
+    /// Deletes bytes that did not reach the disk, and answers. Linux reports a failed write once and
+    /// takes its pages for clean from then on: a resume would find them whole in the page cache, and
+    /// its own sync would succeed.
+    fn discard(self, error: Error) {
+        let Self { mut staged, answer, .. } = self;
+        if let Err(error) = staged.delete() {
+            tracing::warn!(%error, path = %staged.target(), "staged bytes that cannot be synced stay behind");
+        }
+        drop(staged);
+        let _ = answer.send(Err(error));
+    }
+
     /// Gives the file its name. The directory is returned to be synced.
     fn rename(mut self) -> (Answering, Result<Dir>) {
         let renamed = self.staged.publish(self.replace);
@@ -169,11 +182,7 @@ fn publish_batch(batch: Vec<Publication>) {
     for (publication, synced) in sync_data(batch) {
         match synced {
             Ok(()) => renamed.push(publication.rename()),
-            Err(error) => {
-                let Publication { staged, answer, .. } = publication;
-                drop(staged);
-                let _ = answer.send(Err(error));
-            }
+            Err(error) => publication.discard(error),
         }
     }
     let unsynced = sync_names(&renamed);
@@ -246,4 +255,63 @@ fn sync_together<F: std::os::fd::AsFd>(files: impl ExactSizeIterator<Item = (F, 
         }
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ftp_digest::{Algorithm, Hasher};
+
+    use super::*;
+    use crate::disk::Kind;
+    use crate::quota::{Booking, Quota};
+    use crate::staged::Fate;
+    use crate::staging::{Record, StagingId};
+    use crate::{Store, StoreOptions};
+
+    #[tokio::test]
+    async fn bytes_that_could_not_be_synced_are_not_there_to_be_resumed() {
+        for size in [3, SMALL_BYTES + 1] {
+            let temp = tempfile::tempdir().unwrap();
+            let store = Store::new(StoreOptions::default());
+            let home = store.open_home(temp.path(), Quota::default()).await.unwrap();
+            let state = home.state();
+            let target = FilePath::root().join("f".as_ref()).unwrap();
+            let id = StagingId::of(&target);
+            // A FIFO opens, and cannot be synced.
+            let mode = rustix::fs::Mode::from_raw_mode(0o600);
+            rustix::fs::mknodat(state.staging(), id.part(), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+            let booking = Booking::file(state.ledger(), size, 0, true).unwrap();
+            let time = Timestamp::default();
+            let fate = Fate::Keep {
+                record: Record::new(&target, Some(size), None, time),
+                saved: false,
+                _claim: state.slots().try_claim(&id).unwrap(),
+            };
+            let mut staged = StagedFile::open(Arc::clone(state), target, id.clone(), booking, None, fate).unwrap();
+            staged.save_record().unwrap();
+            staged.grow(size);
+            let (answer, stored) = oneshot::channel();
+            let publication = Publication {
+                staged,
+                meta: Meta {
+                    id: (0, 0),
+                    kind: Kind::File,
+                    size,
+                    modified: time,
+                    changed: time,
+                },
+                digest: Hasher::digest(Algorithm::default(), b""),
+                replace: false,
+                answer,
+            };
+            Committer::default().publish(publication, Durability::Full);
+            let error = stored.await.unwrap().unwrap_err();
+            assert!(matches!(error, Error::Io { what: "sync", .. }), "{error}");
+            assert_eq!(state.staging().entries().unwrap().count(), 0, "{size} bytes");
+            let usage = home.usage().await.unwrap();
+            assert_eq!((usage.pending, usage.reserved, usage.uploads), (0, 0, 0));
+        }
+    }
 }
