@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use cap_std::fs::Dir;
 use rustix::io::Errno;
+use tokio_util::sync::CancellationToken;
 
 use super::{Home, HomeState};
 use crate::blocking::blocking;
-use crate::disk::{self, Kind, Meta};
+use crate::disk::{self, At, Kind, Meta};
 use crate::error::{Error, Result};
 use crate::path::FilePath;
 use crate::quota::Booking;
@@ -73,10 +74,13 @@ impl Home {
     ///
     /// # Cancel safety
     ///
-    /// Once begun it runs to its end.
+    /// Dropping it ends the removal after the name at hand; what is removed stays removed, and the
+    /// counts are exact.
     pub async fn remove_dir(&self, path: &FilePath, recursive: bool) -> Result<Removed> {
         let (state, path) = (Arc::clone(self.state()), path.clone());
-        blocking(move || state.remove_dir(&path, recursive)).await
+        let dropped = CancellationToken::new();
+        let _on_drop = dropped.clone().drop_guard();
+        blocking(move || state.remove_dir(&path, recursive, &dropped)).await
     }
 
     /// Renames a file, link or directory, in one step. With `replace` it may take the place of a
@@ -155,56 +159,61 @@ impl HomeState {
         Ok(removed)
     }
 
-    fn remove_dir(&self, path: &FilePath, recursive: bool) -> Result<Removed> {
+    /// Stops between two names once `dropped` is cancelled: nobody reads the result then.
+    fn remove_dir(&self, path: &FilePath, recursive: bool, dropped: &CancellationToken) -> Result<Removed> {
         let place = self.tree().place(path)?;
         if stat(&place, path)?.kind != Kind::Directory {
             return Err(Error::NotDirectory { path: path.clone() });
         }
         let mut removed = Removed::default();
         if recursive {
-            self.empty_dir(&place, path, &mut removed)?;
+            self.empty_dir(&place, path, &mut removed, dropped)?;
         }
-        self.unlink_dir(&place, path, &mut removed)?;
-        self.sync_names(&place.dir, path)?;
+        self.unlink_dir(place.at(), path, &mut removed, dropped)?;
+        if !dropped.is_cancelled() {
+            self.sync_names(&place.dir, path)?;
+        }
         Ok(removed)
     }
 
     /// Removes everything in a directory, depth first. The lock of names is taken for each name
     /// alone, so that a large tree does not hold up the user's other sessions.
-    fn empty_dir(&self, top: &Place, path: &FilePath, removed: &mut Removed) -> Result<()> {
+    fn empty_dir(
+        &self,
+        top: &Place,
+        path: &FilePath,
+        removed: &mut Removed,
+        dropped: &CancellationToken,
+    ) -> Result<()> {
         let fail = |errno| Error::from_errno("remove what is in", path, errno);
         let open = |parent: &Dir, name: OsString| {
             let dir = disk::open_dir(parent, &name).map_err(fail)?;
             let names = Names::of(&dir).map_err(fail)?;
-            Ok::<_, Error>((Place { dir, name }, names))
+            Ok::<_, Error>((dir, name, names))
         };
         let mut levels = vec![open(&top.dir, top.name.clone())?];
-        while let Some((level, names)) = levels.last_mut() {
+        while let Some((level, _, names)) = levels.last_mut() {
             let Some(name) = names.next() else {
-                let emptied = levels.pop().map(|(level, _)| level.name);
-                if let (Some((parent, _)), Some(name)) = (levels.last(), emptied) {
-                    let place = Place {
-                        dir: parent
-                            .dir
-                            .try_clone()
-                            .map_err(|error| Error::io("open", &path, error))?,
-                        name,
-                    };
-                    self.unlink_dir(&place, path, removed)?;
+                let emptied = levels.pop().map(|(_, name, _)| name);
+                if let (Some((parent, ..)), Some(name)) = (levels.last(), emptied) {
+                    self.unlink_dir((parent, &name), path, removed, dropped)?;
                 }
                 continue;
             };
             let name = name.map_err(fail)?;
             let names_lock = self.lock_names();
-            let Some(meta) = disk::find_at(&level.dir, &name).map_err(fail)? else {
+            if dropped.is_cancelled() {
+                return Ok(());
+            }
+            let Some(meta) = disk::find_at(&*level, &name).map_err(fail)? else {
                 continue;
             };
             if meta.kind == Kind::Directory {
                 drop(names_lock);
-                let next = open(&level.dir, name)?;
+                let next = open(level, name)?;
                 levels.push(next);
             } else {
-                self.unlink_at(&level.dir, &name, &meta, removed).map_err(fail)?;
+                self.unlink_at((level, &name), &meta, removed).map_err(fail)?;
             }
         }
         Ok(())
@@ -281,11 +290,11 @@ impl HomeState {
 
     /// Call with the lock of names held.
     fn unlink(&self, place: &Place, meta: &Meta, path: &FilePath, removed: &mut Removed) -> Result<()> {
-        self.unlink_at(&place.dir, &place.name, meta, removed)
+        self.unlink_at(place.at(), meta, removed)
             .map_err(|errno| Error::from_errno("remove", path, errno))
     }
 
-    fn unlink_at(&self, dir: &Dir, name: &std::ffi::OsStr, meta: &Meta, removed: &mut Removed) -> Result<(), Errno> {
+    fn unlink_at(&self, (dir, name): At<'_>, meta: &Meta, removed: &mut Removed) -> Result<(), Errno> {
         self.sources().across(&[meta.id], || disk::unlink(dir, name))?;
         self.ledger().remove_stored(meta.counted_bytes());
         removed.files += 1;
@@ -293,9 +302,18 @@ impl HomeState {
         Ok(())
     }
 
-    fn unlink_dir(&self, place: &Place, path: &FilePath, removed: &mut Removed) -> Result<()> {
+    fn unlink_dir(
+        &self,
+        (dir, name): At<'_>,
+        path: &FilePath,
+        removed: &mut Removed,
+        dropped: &CancellationToken,
+    ) -> Result<()> {
         let _names = self.lock_names();
-        disk::remove_dir(&place.dir, &place.name).map_err(|errno| Error::from_errno("remove", path, errno))?;
+        if dropped.is_cancelled() {
+            return Ok(());
+        }
+        disk::remove_dir(dir, name).map_err(|errno| Error::from_errno("remove", path, errno))?;
         self.ledger().remove_stored(0);
         removed.dirs += 1;
         Ok(())
@@ -310,5 +328,38 @@ fn into_itself(from: &FilePath, to: &FilePath) -> Error {
     Error::IntoItself {
         from: from.clone(),
         to: to.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use crate::{Quota, Store, StoreOptions};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn dropped_removal_stops() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(temp.path().join("dir/sub")).unwrap();
+        std::fs::write(temp.path().join("dir/file"), "abc").unwrap();
+        let store = Store::new(StoreOptions::default());
+        let home = store.open_home(temp.path(), Quota::default()).await.unwrap();
+        let at_rest = Arc::strong_count(home.state());
+        let dir = FilePath::root().join("dir".as_ref()).unwrap();
+        let names = home.state().lock_names();
+        {
+            let mut removal = pin!(home.remove_dir(&dir, true));
+            let polled = removal.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(polled.is_pending());
+        }
+        drop(names);
+        while Arc::strong_count(home.state()) > at_rest {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(std::fs::read_dir(temp.path().join("dir")).unwrap().count(), 2);
+        assert_eq!(home.usage().await.unwrap().entries, 3);
     }
 }
