@@ -212,17 +212,26 @@ pub(crate) fn rename_over(from: At<'_>, to: At<'_>) -> Result<(), Errno> {
 /// Renames onto a free name; `EEXIST` when it is taken, also when it is taken at this moment.
 pub(crate) fn rename_new(from: At<'_>, to: At<'_>) -> Result<(), Errno> {
     match rustix::fs::renameat_with(from.0, from.1, to.0, to.1, RenameFlags::NOREPLACE) {
-        // The file system cannot do it in one call. A link is as exclusive, but only for files.
-        Err(Errno::INVAL | Errno::NOSYS) if stat_at(from.0, from.1)?.kind != Kind::Directory => {
-            rustix::fs::linkat(from.0, from.1, to.0, to.1, AtFlags::empty())?;
-            unlink(from.0, from.1)
-        }
-        Err(Errno::NOSYS) => match find_at(to.0, to.1)? {
-            Some(_) => Err(Errno::EXIST),
-            None => rename_over(from, to),
-        },
+        // The file system cannot do it in one call, or a directory was to go into itself.
+        Err(Errno::INVAL | Errno::NOSYS) => rename_new_by_steps(from, to),
         renamed => renamed,
     }
+}
+
+/// The same in two calls, the first of which only one can make: a link for a file; for a directory
+/// an empty one, whose place it may take.
+fn rename_new_by_steps(from: At<'_>, to: At<'_>) -> Result<(), Errno> {
+    if stat_at(from.0, from.1)?.kind != Kind::Directory {
+        rustix::fs::linkat(from.0, from.1, to.0, to.1, AtFlags::empty())?;
+        return unlink(from.0, from.1);
+    }
+    make_dir(to.0, to.1)?;
+    let renamed = rename_over(from, to);
+    if renamed.is_err() {
+        // Nothing is lost if it stays: it is empty.
+        let _ = remove_dir(to.0, to.1);
+    }
+    renamed
 }
 
 /// Makes data and metadata of a file, or the names in a directory, survive a power cut.
@@ -344,14 +353,31 @@ mod tests {
     }
 
     #[test]
-    fn rename_onto_a_taken_name_fails_and_changes_nothing() {
-        let temp = tempfile::tempdir().unwrap();
-        let root = open_or_create_root(temp.path()).unwrap();
-        std::fs::write(temp.path().join("a"), "a").unwrap();
-        std::fs::write(temp.path().join("b"), "b").unwrap();
-        let (a, b) = ((&root, OsStr::new("a")), (&root, OsStr::new("b")));
-        assert_eq!(rename_new(a, b), Err(Errno::EXIST));
-        assert_eq!(std::fs::read(temp.path().join("b")).unwrap(), b"b");
-        assert_eq!(std::fs::read(temp.path().join("a")).unwrap(), b"a");
+    fn both_ways_of_renaming_move_everything_onto_free_names_only() {
+        for rename in [rename_new, rename_new_by_steps] {
+            let temp = tempfile::tempdir().unwrap();
+            let root = open_or_create_root(temp.path()).unwrap();
+            let at = |name: &str| temp.path().join(name);
+            let rename = |from: &str, to: &str| rename((&root, OsStr::new(from)), (&root, OsStr::new(to)));
+            std::fs::write(at("file"), "a").unwrap();
+            std::fs::write(at("taken"), "b").unwrap();
+            std::fs::create_dir(at("dir")).unwrap();
+            std::fs::write(at("dir/inside"), "c").unwrap();
+            std::fs::create_dir(at("empty")).unwrap();
+            for from in ["file", "dir"] {
+                for to in ["taken", "empty"] {
+                    assert_eq!(rename(from, to), Err(Errno::EXIST), "{from} to {to}");
+                }
+            }
+            assert_eq!(rename("dir", "dir/itself"), Err(Errno::INVAL));
+            assert_eq!(rename("none", "new"), Err(Errno::NOENT));
+            assert_eq!(std::fs::read_dir(at("dir")).unwrap().count(), 1);
+            assert_eq!(std::fs::read(at("taken")).unwrap(), b"b");
+            rename("file", "new file").unwrap();
+            rename("dir", "new dir").unwrap();
+            assert_eq!(std::fs::read(at("new file")).unwrap(), b"a");
+            assert_eq!(std::fs::read(at("new dir/inside")).unwrap(), b"c");
+            assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 4);
+        }
     }
 }
