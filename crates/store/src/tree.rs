@@ -30,6 +30,8 @@ pub(crate) struct Tree {
 pub(crate) struct Place {
     pub(crate) dir: Dir,
     pub(crate) name: OsString,
+    /// How many names lead to it, where it really is.
+    pub(crate) depth: usize,
 }
 
 impl Place {
@@ -75,9 +77,10 @@ impl Tree {
         match folder.real.join(name) {
             Err(PathError::Reserved | PathError::OutsideHome) => Err(Error::OutsideHome { path: path.clone() }),
             Err(error) => Err(error.into()),
-            Ok(_) => Ok(Place {
+            Ok(real) => Ok(Place {
                 dir: folder.dir,
                 name: name.to_owned(),
+                depth: real.components().len(),
             }),
         }
     }

@@ -8,11 +8,11 @@ use cap_std::fs::Dir;
 use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
-use super::{Home, HomeState};
+use super::{Home, HomeState, walk};
 use crate::blocking::blocking;
 use crate::disk::{self, At, Kind, Meta};
 use crate::error::{Error, Result};
-use crate::path::FilePath;
+use crate::path::{FilePath, MAX_COMPONENTS, PathError};
 use crate::quota::Booking;
 use crate::tree::{Names, Place};
 
@@ -89,7 +89,8 @@ impl Home {
     /// # Errors
     ///
     /// [`Error::NotFound`], [`Error::Exists`], [`Error::IsDirectory`] (the target),
-    /// [`Error::IntoItself`], [`Error::OutsideHome`], [`Error::HomeItself`].
+    /// [`Error::IntoItself`], [`Error::OutsideHome`], [`Error::HomeItself`], [`PathError::TooDeep`]
+    /// for a directory with something in it that would have no path any more.
     ///
     /// # Cancel safety
     ///
@@ -230,6 +231,9 @@ impl HomeState {
             let target = self.tree().place(to)?;
             let old =
                 disk::find_at(&target.dir, &target.name).map_err(|errno| Error::from_errno("look at", to, errno))?;
+            if moved.kind == Kind::Directory {
+                refuse_too_deep((&source, from), &target)?;
+            }
             self.rename_at((&source, &moved, from), (&target, old, to), replace)?;
             (source, target)
         };
@@ -322,6 +326,18 @@ impl HomeState {
 
 fn stat(place: &Place, path: &FilePath) -> Result<Meta> {
     disk::stat_at(&place.dir, &place.name).map_err(|errno| Error::from_errno("look at", path, errno))
+}
+
+/// Refuses to move a directory where what is in it would lie too deep.
+fn refuse_too_deep((source, from): (&Place, &FilePath), target: &Place) -> Result<()> {
+    // A move up or sideways makes nothing deeper, and is spared the walk.
+    if target.depth > source.depth
+        && walk::is_deeper_than(MAX_COMPONENTS - target.depth, source.at())
+            .map_err(|errno| Error::from_errno("look into", from, errno))?
+    {
+        return Err(PathError::TooDeep.into());
+    }
+    Ok(())
 }
 
 fn into_itself(from: &FilePath, to: &FilePath) -> Error {

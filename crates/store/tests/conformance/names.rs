@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
-use ftp_store::{Error, FilePath, Kind};
+use ftp_store::{Error, FilePath, Kind, MAX_COMPONENTS, PathError};
 
 use crate::assert_err;
 use crate::rig::{Rig, list, path, put, read};
@@ -47,6 +47,26 @@ async fn deepest_path_can_be_made_and_removed() {
     assert_eq!(rig.check_usage().await.entries, 256);
     let removed = rig.home.remove_dir(&path("/d"), true).await.unwrap();
     assert_eq!((removed.files, removed.dirs, removed.bytes), (1, 255, 3));
+    rig.check_usage().await;
+}
+
+#[tokio::test]
+async fn tree_is_not_moved_where_its_bottom_has_no_path() {
+    let rig = Rig::new().await;
+    let home = &rig.home;
+    let half = MAX_COMPONENTS / 2;
+    home.make_dir(&path(&"a/".repeat(half)), true).await.unwrap();
+    let down = "b/".repeat(half);
+    home.make_dir(&path(&down), true).await.unwrap();
+    let deepest = path(&format!("{down}a"));
+    home.rename(&path("/a"), &deepest, false).await.unwrap();
+    home.rename(&deepest, &path("/a"), false).await.unwrap();
+    // One level more, and for that a file is enough.
+    rig.put(&format!("{}file", "a/".repeat(half)), b"").await;
+    assert_err!(
+        home.rename(&path("/a"), &deepest, false).await,
+        Error::Path(PathError::TooDeep)
+    );
     rig.check_usage().await;
 }
 
