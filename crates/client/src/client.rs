@@ -78,7 +78,7 @@ impl Client {
     }
 
     pub(crate) fn keep(&mut self, link: Link) {
-        self.link = Some(link);
+        self.link = (!link.is_broken()).then_some(link);
     }
 
     pub(crate) fn retry(&self) -> Retry {

@@ -73,9 +73,12 @@ pub enum Error {
     /// The name the server gave can not be used here.
     #[error("the server sent the name {0:?}, which is not a plain file name; it was not used")]
     UnsafeName(String),
-    /// The user decided against it.
-    #[error("skipped: the target exists")]
-    Skipped,
+    /// The request does not fit into a message; nothing was sent.
+    #[error("the path or the list of blocks is too long to send")]
+    RequestTooLong,
+    /// An item of a list was not reached. The first one that failed says why; this is its kind.
+    #[error("not tried: the connection could not be had")]
+    NotReached(ErrorKind),
 }
 
 /// What a failure means for the next step; the command line maps it to an exit code.
@@ -105,20 +108,23 @@ impl Error {
             Self::Bye(fault) | Self::Refused(fault) => fault_kind(fault.code),
             Self::Login(_) => ErrorKind::Login,
             Self::DigestMismatch { .. } => ErrorKind::Mismatch,
-            Self::LocalExists(_) | Self::Skipped | Self::UnsafeName(_) => ErrorKind::NotPermitted,
+            Self::LocalExists(_) | Self::UnsafeName(_) => ErrorKind::NotPermitted,
             Self::Local { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => ErrorKind::NotFound,
                 io::ErrorKind::PermissionDenied | io::ErrorKind::AlreadyExists => ErrorKind::NotPermitted,
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Space,
                 _ => ErrorKind::Other,
             },
-            Self::Misbehaved(_) | Self::SourceChanged | Self::NotAFile(_) => ErrorKind::Other,
+            Self::NotReached(kind) => *kind,
+            Self::Misbehaved(_) | Self::SourceChanged | Self::NotAFile(_) | Self::RequestTooLong => ErrorKind::Other,
         }
     }
 
     /// Whether connecting anew and going on can help.
     pub fn may_retry(&self) -> bool {
         match self {
+            // It ends the session for the sake of one upload, which has its own answer; others may go on.
+            Self::Bye(fault) if fault.code == Code::TakenOver => true,
             Self::Refused(fault) | Self::Bye(fault) => fault.retry,
             Self::DigestMismatch { .. } => true,
             other => other.kind() == ErrorKind::Connection,

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use ftp_proto::{BEAT_INTERVAL, Frame, FrameReader, FrameWriter, Limits, Op, PEER_TIMEOUT, Re, Reply, Request};
+use ftp_proto::{
+    BEAT_INTERVAL, Frame, FrameReader, FrameWriter, Limits, Op, PEER_TIMEOUT, ProtocolError, Re, Reply, Request,
+};
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -26,6 +28,8 @@ pub(crate) struct Link {
     last_sent: Instant,
     /// Arrived while something else was awaited.
     early: Option<Incoming>,
+    /// Whether it is of no more use, although that was no reason to end the request it happened in.
+    broken: bool,
 }
 
 impl Link {
@@ -45,7 +49,12 @@ impl Link {
             last_id: 0,
             last_sent: Instant::now(),
             early: None,
+            broken: false,
         }
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
     }
 
     pub(crate) fn agent(&self) -> &str {
@@ -76,7 +85,16 @@ impl Link {
 
     /// Queues a part of the body of the request `id`.
     pub(crate) fn part(&mut self, id: u64, op: Op) -> Result<(), Error> {
-        Ok(self.writer.header(&Request { id, op })?)
+        self.writer.header(&Request { id, op }).map_err(|error| match error {
+            ProtocolError::FrameTooLong { .. } => Error::RequestTooLong,
+            error => error.into(),
+        })
+    }
+
+    /// Ends the body of the request `id` before its end, so that the connection stays usable. Where that
+    /// can not be said any more, the connection counts as broken: the reason to end is worth more.
+    pub(crate) async fn fail(&mut self, id: u64, message: String) {
+        self.broken |= self.part(id, Op::Fail { message }).is_err() || self.flush().await.is_err();
     }
 
     /// Queues a data frame.
@@ -93,6 +111,9 @@ impl Link {
     /// # Cancel safety
     /// Safe.
     pub(crate) async fn flush(&mut self) -> Result<(), Error> {
+        if self.broken {
+            return Err(Error::Closed);
+        }
         match timeout(PEER_TIMEOUT, self.writer.flush()).await {
             Ok(sent) => sent?,
             Err(_) => return Err(Error::TimedOut(PEER_TIMEOUT)),
@@ -132,6 +153,9 @@ impl Link {
         if let Some(incoming) = self.early.take() {
             return Ok(incoming);
         }
+        if self.broken {
+            return Err(Error::Closed);
+        }
         loop {
             if let Some(incoming) = self.frame_or_beat().await? {
                 return Ok(incoming);
@@ -165,24 +189,44 @@ impl Link {
             tokio::select! {
                 biased;
                 done = &mut work => return Ok(done),
-                incoming = self.frame_or_beat(), if self.early.is_none() => self.early = incoming?,
+                incoming = self.frame_or_beat() => self.early = incoming?,
             }
         }
     }
 
-    /// Waits for a frame or until a beat is due, whichever is first.
+    /// As [`Link::busy`] for work on a thread of its own that holds something: when this returns, the
+    /// work is over, even if the connection broke meanwhile.
+    pub(crate) async fn busy_to_the_end<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Error> {
+        tokio::pin!(work);
+        match self.busy(&mut work).await {
+            Err(error) => {
+                work.await;
+                Err(error)
+            }
+            done => done,
+        }
+    }
+
+    /// The next frame, `None` for a beat; own beats leave meanwhile. While an early frame is kept, only
+    /// the own beats are seen to.
     async fn frame_or_beat(&mut self) -> Result<Option<Incoming>, Error> {
+        let is_quiet = self.early.is_none();
         let silence = Instant::now() + PEER_TIMEOUT;
         loop {
+            // Before anything is read, so that a steady stream of data does not keep the beats back.
+            if self.last_sent.elapsed() >= BEAT_INTERVAL {
+                // What is queued already is as good a sign of life.
+                if self.queued() == 0 {
+                    self.part(0, Op::Beat)?;
+                }
+                self.flush().await?;
+            }
             let beat = self.last_sent + BEAT_INTERVAL;
             tokio::select! {
                 biased;
-                frame = self.reader.next() => return read(frame?),
-                () = sleep_until(silence) => return Err(Error::TimedOut(PEER_TIMEOUT)),
-                () = sleep_until(beat) => {
-                    self.part(0, Op::Beat)?;
-                    self.flush().await?;
-                }
+                frame = self.reader.next(), if is_quiet => return read(frame?),
+                () = sleep_until(silence), if is_quiet => return Err(Error::TimedOut(PEER_TIMEOUT)),
+                () = sleep_until(beat) => {}
             }
         }
     }
@@ -193,7 +237,7 @@ impl Link {
         let _ = timeout(FAREWELL, async {
             self.writer.shutdown().await?;
             while self.reader.next().await?.is_some() {}
-            Ok::<(), ftp_proto::ProtocolError>(())
+            Ok::<(), ProtocolError>(())
         })
         .await;
     }
@@ -233,4 +277,83 @@ pub(crate) fn unexpected(incoming: &Incoming) -> Error {
 /// The error for a reply of the wrong kind.
 pub(crate) fn wrong_reply(re: Re) -> Error {
     unexpected(&Incoming::Reply(Reply { id: 0, re }))
+}
+
+#[cfg(test)]
+mod tests {
+    use ftp_proto::{begin_data, seal_data};
+
+    use super::*;
+
+    type Peer = (
+        FrameReader<ReadHalf<tokio::io::DuplexStream>>,
+        FrameWriter<WriteHalf<tokio::io::DuplexStream>>,
+    );
+
+    fn link() -> (Link, Peer) {
+        let (near, far) = tokio::io::duplex(4096);
+        let near: Box<dyn Io> = Box::new(near);
+        let (read, write) = tokio::io::split(near);
+        let link = Link::new(
+            FrameReader::new(read),
+            FrameWriter::new(write),
+            Limits::default(),
+            String::new(),
+        );
+        let (read, write) = tokio::io::split(far);
+        let mut reader = FrameReader::new(read);
+        reader.open();
+        (link, (reader, FrameWriter::new(write)))
+    }
+
+    async fn send_data((_, writer): &mut Peer) {
+        let mut chunk = begin_data(1);
+        chunk.extend_from_slice(b"x");
+        writer.data(seal_data(chunk).unwrap());
+        writer.flush().await.unwrap();
+    }
+
+    async fn assert_beat((reader, _): &mut Peer) {
+        let Some(Frame::Header(json)) = reader.next().await.unwrap() else {
+            panic!("no beat");
+        };
+        let request: Request = serde_json::from_slice(&json).unwrap();
+        assert!(matches!(request.op, Op::Beat), "{request:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn beats_leave_while_data_keeps_arriving() {
+        let (mut link, mut peer) = link();
+        send_data(&mut peer).await;
+        tokio::time::advance(BEAT_INTERVAL).await;
+        assert!(matches!(link.receive().await, Ok(Incoming::Data(_))));
+        assert_beat(&mut peer).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn beats_leave_during_work_that_an_early_reply_interrupts() {
+        let (mut link, mut peer) = link();
+        send_data(&mut peer).await;
+        link.busy(tokio::time::sleep(BEAT_INTERVAL * 2)).await.unwrap();
+        assert_beat(&mut peer).await;
+        assert!(matches!(link.receive().await, Ok(Incoming::Data(_))));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_can_not_be_told_of_a_failure_is_broken() {
+        let (mut link, peer) = link();
+        drop(peer);
+        link.fail(1, "no reason".to_owned()).await;
+        assert!(link.is_broken());
+        assert!(matches!(link.flush().await, Err(Error::Closed)));
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_too_long_is_refused_here() {
+        let (mut link, _peer) = link();
+        let path = "x".repeat(ftp_proto::MAX_HEADER_BYTES);
+        let too_long = link.request(Op::Rm { path });
+        assert!(matches!(too_long, Err(Error::RequestTooLong)), "{too_long:?}");
+        assert_eq!(link.queued(), 0);
+    }
 }

@@ -110,7 +110,8 @@ pub struct Conflict<'a> {
 /// What to do about a [`Conflict`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Leave the target and fail with [`Error::Skipped`].
+    /// Leave the target: an upload fails with the server's [`crate::Code::Exists`], a download with
+    /// [`Error::LocalExists`].
     Keep,
     /// Replace the target.
     Replace,

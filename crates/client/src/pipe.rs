@@ -1,12 +1,13 @@
 //! Standard input and output as source and target: no length known before, no second try.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut, BytesMut};
 use ftp_digest::Hasher;
 use ftp_proto::{Code, DATA_HEAD_BYTES, Op, Re, Reply, ResumeMode, begin_data, seal_data};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout_at;
 
 use crate::conflict::decide;
 use crate::link::{Incoming, Link, unexpected, wrong_reply};
@@ -15,6 +16,9 @@ use crate::{Client, Error, RemotePath, TransferOptions, Transferred};
 
 /// The path under which errors name a pipe.
 const PIPE: &str = "-";
+
+/// How long bytes of a slow producer may wait for more to travel with.
+const GATHER: Duration = Duration::from_secs(1);
 
 impl Client {
     /// Uploads what can be read once, such as standard input.
@@ -60,13 +64,7 @@ impl Client {
             let chunk = match link.busy(fill(&mut input, chunk_bytes)).await? {
                 Ok(chunk) => chunk,
                 Err(source) => {
-                    link.part(
-                        id,
-                        Op::Fail {
-                            message: "the input failed".to_owned(),
-                        },
-                    )?;
-                    link.flush().await?;
+                    link.fail(id, "the input failed".to_owned()).await;
                     return Err(Error::local("cannot read", std::path::Path::new(PIPE))(source));
                 }
             };
@@ -197,16 +195,19 @@ async fn ask(link: &mut Link, remote: &RemotePath, options: &TransferOptions, re
     }
 }
 
-/// Reads a full chunk, or what is left.
+/// Reads a full chunk, or what comes soon after the first byte; an empty one is the end.
 async fn fill(input: &mut (impl AsyncRead + Unpin), length: usize) -> std::io::Result<BytesMut> {
-    let mut chunk = begin_data(length);
-    while chunk.len() < DATA_HEAD_BYTES + length {
-        let room = DATA_HEAD_BYTES + length - chunk.len();
-        if input.read_buf(&mut (&mut chunk).limit(room)).await? == 0 {
-            break;
+    let mut chunk = begin_data(length).limit(length);
+    if input.read_buf(&mut chunk).await? > 0 {
+        let deadline = tokio::time::Instant::now() + GATHER;
+        while chunk.has_remaining_mut() {
+            match timeout_at(deadline, input.read_buf(&mut chunk)).await {
+                Ok(Ok(0)) | Err(_) => break,
+                Ok(read) => read?,
+            };
         }
     }
-    Ok(chunk)
+    Ok(chunk.into_inner())
 }
 
 /// A download to a pipe, over as many connections as it takes.
@@ -292,5 +293,23 @@ impl Stream {
         } else {
             Err(Error::DigestMismatch { expected, found })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_slow_producer_wrote_does_not_wait_for_a_full_chunk() {
+        let (mut producer, mut input) = tokio::io::duplex(64);
+        producer.write_all(b"slow").await.unwrap();
+        let chunk = fill(&mut input, 1024).await.unwrap();
+        assert_eq!(&chunk[DATA_HEAD_BYTES..], b"slow");
+        producer.write_all(b"more than fits").await.unwrap();
+        assert_eq!(&fill(&mut input, 9).await.unwrap()[DATA_HEAD_BYTES..], b"more than");
+        drop(producer);
+        assert_eq!(&fill(&mut input, 9).await.unwrap()[DATA_HEAD_BYTES..], b" fits");
+        assert_eq!(fill(&mut input, 9).await.unwrap().len(), DATA_HEAD_BYTES);
     }
 }

@@ -92,23 +92,11 @@ impl Upload<'_> {
             }
             Err(Broken::Refused(incoming)) => {
                 // The body still has to end, so that the connection stays usable.
-                link.part(
-                    id,
-                    Op::Fail {
-                        message: "refused".to_owned(),
-                    },
-                )?;
-                link.flush().await?;
+                link.fail(id, "refused".to_owned()).await;
                 Err(unexpected(&incoming))
             }
             Err(Broken::Here(error)) => {
-                link.part(
-                    id,
-                    Op::Fail {
-                        message: error.to_string(),
-                    },
-                )?;
-                link.flush().await?;
+                link.fail(id, error.to_string()).await;
                 // The server's answer only repeats what is known here.
                 let _ = link.reply(id).await;
                 Err(error)

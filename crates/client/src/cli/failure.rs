@@ -161,10 +161,12 @@ fn code(error: &Error) -> Box<str> {
         Error::Misbehaved(_) => "protocol",
         Error::DigestMismatch { .. } => "digest_mismatch",
         Error::SourceChanged => "source_changed",
-        Error::LocalExists(_) | Error::Skipped => "exists",
+        Error::LocalExists(_) => "exists",
         Error::Local { .. } => "local",
         Error::NotAFile(_) => "not_a_file",
         Error::UnsafeName(_) => "bad_name",
+        Error::RequestTooLong => "too_long",
+        Error::NotReached(_) => "not_tried",
         #[expect(unreachable_patterns, reason = "the library may learn of more ways to fail")]
         _ => "failed",
     }
@@ -178,7 +180,7 @@ pub(crate) fn reason(error: &Error) -> String {
     {
         return figures;
     }
-    if matches!(error, Error::LocalExists(_) | Error::Skipped) {
+    if matches!(error, Error::LocalExists(_)) {
         return "the target exists already".to_owned();
     }
     let mut text = error.to_string();

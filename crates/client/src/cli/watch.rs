@@ -299,11 +299,7 @@ impl State {
         let printed = if output.is_json() {
             output.object(&TransferLine {
                 command: self.batch.command,
-                outcome: if matches!(error, Error::Skipped) {
-                    "skipped"
-                } else {
-                    "failed"
-                },
+                outcome: "failed",
                 ends: self.ends(index),
                 figures: None,
                 error: Some((&failure).into()),
@@ -330,7 +326,7 @@ impl State {
         let item = self.batch.items.get(index);
         let decided = item.and_then(|(_, remote)| self.conflicts.get(remote));
         match (error, decided, item) {
-            (Error::Skipped | Error::LocalExists(_), Some(figures), _) => failure.with_figures(figures),
+            (Error::LocalExists(_), Some(figures), _) => failure.with_figures(figures),
             (Error::Refused(_), _, Some((local, _))) if &*failure.code == "exists" => match local_figures(local) {
                 Some(here) => failure.with_figures(&format!("here: {here}")),
                 None => failure,
@@ -441,6 +437,7 @@ mod tests {
         let _entered = runtime.enter();
         let watch = Arc::new(Watch::new(Arc::new(Output::new(true, true))));
         let item = |name: &str| (PathBuf::from(name), RemotePath::from(name));
+        let exists = || Error::LocalExists(PathBuf::from("a"));
         let watching = watch.begin(Batch {
             command: "put",
             items: vec![item("a"), item("b")],
@@ -448,14 +445,14 @@ mod tests {
         });
         watch.event(&Event::Failed {
             id: 0,
-            error: &Error::Skipped,
+            error: &exists(),
         });
         let outcome = |name: &str, error| Outcome {
             local: PathBuf::from(name),
             remote: RemotePath::from(name),
             result: Err(error),
         };
-        let outcomes = [outcome("a", Error::Skipped), outcome("b", Error::Closed)];
+        let outcomes = [outcome("a", exists()), outcome("b", Error::Closed)];
         let told_before = watch.lock().told.len();
         assert!(matches!(
             watching.finish(&outcomes),

@@ -35,6 +35,10 @@ impl Situation {
 
 pub(super) fn of(command: &str, subject: &[u8], error: &Error, situation: &Situation) -> Vec<String> {
     let mut hints = Vec::new();
+    // The failure that it follows from has them.
+    if matches!(error, Error::NotReached(_)) {
+        return hints;
+    }
     match error.kind() {
         ErrorKind::Connection => match &situation.resume {
             Some(resume) => hints.push(format!("what was transferred is kept; `{resume}` goes on from there")),
@@ -88,9 +92,7 @@ fn not_found(command: &str, error: &Error, situation: &Situation) -> Option<Stri
 
 fn not_permitted(command: &str, subject: &[u8], error: &Error, situation: &Situation) -> Option<String> {
     match (error, error.code()) {
-        (Error::LocalExists(_) | Error::Skipped, _) | (_, Some(Code::Exists))
-            if matches!(command, "put" | "get" | "mv" | "cp") =>
-        {
+        (Error::LocalExists(_), _) | (_, Some(Code::Exists)) if matches!(command, "put" | "get" | "mv" | "cp") => {
             Some("`--force` replaces it, another target name keeps both".to_owned())
         }
         (_, Some(Code::NotEmpty)) => Some(format!(
