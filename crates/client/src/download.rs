@@ -62,7 +62,10 @@ impl Download<'_> {
         };
         let held = have.map_or(0, |have| have.length());
         // What the server sends again of the prefix was damaged here.
-        let repaired = (held + body).checked_sub(size).filter(|repaired| *repaired <= held);
+        let repaired = held
+            .checked_add(body)
+            .and_then(|sum| sum.checked_sub(size))
+            .filter(|repaired| *repaired <= held);
         let Some(repaired) = repaired else {
             return Err(Error::Misbehaved(format!(
                 "a body of {body} bytes for a file of {size}"
@@ -93,7 +96,7 @@ impl Download<'_> {
         };
         settled?;
         self.observer.event(&Event::Verifying { id: self.id });
-        let found = link.busy(sink.digest(self.options.algorithm)).await??;
+        let found = link.busy_to_the_end(sink.digest(self.options.algorithm)).await??;
         if length != size || found != promised {
             return Err(Error::DigestMismatch {
                 expected: promised,
@@ -144,7 +147,7 @@ impl Download<'_> {
             })
             .map_err(Error::local("cannot read", file.path()))
         });
-        Ok(Some(link.busy(work).await??))
+        Ok(Some(link.busy_to_the_end(work).await??))
     }
 
     /// Takes the body in; the trailer's length and digest come back.

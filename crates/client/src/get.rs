@@ -67,7 +67,7 @@ struct State {
     began: Option<Instant>,
     tally: Tally,
     replace: bool,
-    /// Whether an existing target was looked for.
+    /// Whether a target was looked for, and there was none.
     cleared: bool,
     attempts: u32,
     mismatches: u32,
@@ -89,7 +89,7 @@ struct Arrived {
     received: Received,
 }
 
-type Writing = (usize, Received, tokio::task::JoinHandle<Result<(), Error>>);
+type Writing = (usize, Received, tokio::task::JoinHandle<Result<bool, Error>>);
 
 impl<'a> Batch<'a> {
     fn new(items: Vec<GetItem>, options: &'a TransferOptions, observer: &'a Arc<dyn Observer>) -> Self {
@@ -169,7 +169,6 @@ impl<'a> Batch<'a> {
         if self.states[index].cleared || self.states[index].replace {
             return Ok(true);
         }
-        self.states[index].cleared = true;
         let local = self.items[index].local.clone();
         let found = blocking(move || match std::fs::symlink_metadata(&local) {
             Ok(metadata) => Ok(Some(metadata)),
@@ -177,7 +176,10 @@ impl<'a> Batch<'a> {
             Err(error) => Err(Error::local("cannot look at", &local)(error)),
         });
         let metadata = match found.await {
-            Ok(None) => return Ok(true),
+            Ok(None) => {
+                self.states[index].cleared = true;
+                return Ok(true);
+            }
             Ok(Some(metadata)) => metadata,
             Err(error) => {
                 self.finish(index, Err(error));
@@ -243,6 +245,7 @@ impl<'a> Batch<'a> {
                         mtime: entry.mtime,
                         digest,
                     },
+                    false,
                     true,
                 );
                 Ok(true)
@@ -259,18 +262,38 @@ impl<'a> Batch<'a> {
             self.begin(index);
             let path = self.items[index].remote.as_wire().to_owned();
             let digest = self.options.algorithm;
-            let id = link.request(Op::Get {
+            let op = Op::Get {
                 path,
                 offset: 0,
                 length: Some(MAX_DATA_BYTES as u64 + 1),
                 digest,
                 have: None,
-            })?;
-            asked.push_back((id, index));
+            };
+            match link.request(op) {
+                Ok(id) => asked.push_back((id, index)),
+                Err(error) => self.finish(index, Err(error)),
+            }
         }
         link.flush().await?;
-        let mut writing: VecDeque<Writing> = VecDeque::new();
-        let mut grown = Vec::new();
+        let (mut writing, mut grown) = (VecDeque::new(), Vec::new());
+        let taken = self.take_small(link, asked, &mut writing, &mut grown).await;
+        // What arrived is written and counts, even if the connection is gone.
+        self.written(&mut writing, 0).await;
+        taken?;
+        for index in grown {
+            self.large(link, index).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes in the answers in order, and leaves the last writes under way.
+    async fn take_small(
+        &mut self,
+        link: &mut Link,
+        asked: VecDeque<(u64, usize)>,
+        writing: &mut VecDeque<Writing>,
+        grown: &mut Vec<usize>,
+    ) -> Result<(), Error> {
         for (id, index) in asked {
             match self.arrive(link, id).await {
                 Ok(Some(Arrived { bytes, received })) => {
@@ -293,12 +316,8 @@ impl<'a> Batch<'a> {
                 Err(error) => return Err(error),
             }
             if writing.len() >= WRITES {
-                self.written(&mut writing, WRITES / 2).await;
+                self.written(writing, WRITES / 2).await;
             }
-        }
-        self.written(&mut writing, 0).await;
-        for index in grown {
-            self.large(link, index).await?;
         }
         Ok(())
     }
@@ -351,7 +370,7 @@ impl<'a> Batch<'a> {
                 break;
             };
             match job.await.expect("writing a file does not panic") {
-                Ok(()) => self.received(index, &received, false),
+                Ok(replaced) => self.received(index, &received, replaced, false),
                 Err(error) => self.finish(index, Err(error)),
             }
         }
@@ -395,17 +414,22 @@ impl<'a> Batch<'a> {
             Ok(received) => {
                 let replace = self.states[index].replace;
                 let (mtime, durable) = (received.mtime, self.items.len() == 1);
-                let partial = Arc::into_inner(partial).expect("the last write is over");
                 let published = blocking(move || partial.publish(mtime, replace, durable)).await;
                 match published {
-                    Ok(()) => self.received(index, &received, false),
+                    Ok(replaced) => self.received(index, &received, replaced, false),
                     Err(error) => self.finish(index, Err(error)),
                 }
             }
             Err(error) => {
-                let empty = partial.clone();
                 // A refused file leaves nothing behind.
-                let _ = blocking(move || if empty.length()? == 0 { empty.discard() } else { Ok(()) }).await;
+                let _ = blocking(move || {
+                    if partial.length()? == 0 {
+                        partial.discard()
+                    } else {
+                        Ok(())
+                    }
+                })
+                .await;
                 self.failed(index, error)?;
             }
         }
@@ -425,7 +449,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn received(&mut self, index: usize, received: &Received, identical: bool) {
+    fn received(&mut self, index: usize, received: &Received, replaced: bool, identical: bool) {
         let state = &self.states[index];
         let Tally { kept, repaired, moved } = state.tally;
         let transferred = Transferred {
@@ -436,7 +460,7 @@ impl<'a> Batch<'a> {
             digest: received.digest,
             mtime: received.mtime,
             elapsed: state.began.map(|began| began.elapsed()).unwrap_or_default(),
-            replaced: state.replace && !identical,
+            replaced,
             identical,
         };
         self.finish(index, Ok(Some(transferred)));
@@ -476,10 +500,11 @@ impl<'a> Batch<'a> {
 
     /// The connection can not be had: the first item says why, the others that they were not reached.
     fn give_up(&mut self, error: Error) {
-        let mut error = Some(error);
+        let (kind, mut first) = (error.kind(), Some(error));
         for index in 0..self.items.len() {
             if self.states[index].result.is_none() {
-                self.finish(index, Err(error.take().unwrap_or(Error::Closed)));
+                let error = first.take().unwrap_or(Error::NotReached(kind));
+                self.finish(index, Err(error));
             }
         }
     }
@@ -532,8 +557,8 @@ fn make_parents(target: &Path) -> Result<(), Error> {
     }
 }
 
-/// Writes a small file beside its target and gives it the name.
-fn write_small(target: &Path, bytes: &[u8], mtime: Timestamp, replace: bool, parents: bool) -> Result<(), Error> {
+/// Writes a small file beside its target and gives it the name. Whether a file was replaced comes back.
+fn write_small(target: &Path, bytes: &[u8], mtime: Timestamp, replace: bool, parents: bool) -> Result<bool, Error> {
     if parents {
         make_parents(target)?;
     }

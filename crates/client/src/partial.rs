@@ -3,12 +3,13 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use ftp_digest::{Algorithm, Digest, Hasher};
 use ftp_proto::Timestamp;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags, Timespec, Timestamps};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -22,6 +23,9 @@ const SUFFIX: &str = ".ftp-part";
 
 /// The version of [`Record`]'s form on disk.
 const RECORD_VERSION: u32 = 1;
+
+/// How often another download may come between opening a partial file and locking it.
+const OPEN_TRIES: usize = 16;
 
 /// What a partial file was begun from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,26 +81,41 @@ fn record_path(part: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Opens and locks; `None` if the name meanwhile belongs to another file or to none, because the
+/// download that held the lock until now published or discarded its own.
+fn open_locked(part: &Path) -> Result<Option<File>, Error> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = rustix::fs::open(part, flags, Mode::from_raw_mode(0o666))
+        .map(File::from)
+        .map_err(io::Error::from)
+        .map_err(Error::local("cannot write", part))?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
+        .map_err(io::Error::from)
+        .map_err(Error::local("another download holds", part))?;
+    let opened = file.metadata().map_err(Error::local("cannot read", part))?;
+    if !opened.is_file() {
+        return Err(Error::NotAFile(part.to_path_buf()));
+    }
+    match fs::symlink_metadata(part) {
+        Ok(named) if (named.dev(), named.ino()) == (opened.dev(), opened.ino()) => Ok(Some(file)),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::local("cannot read", part)(error)),
+    }
+}
+
 impl Partial {
     /// Opens or makes the partial file of `target`. Blocks.
     pub(crate) fn open(target: &Path) -> Result<Self, Error> {
         let part = part_path(target);
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = rustix::fs::open(&part, flags, Mode::from_raw_mode(0o666))
-            .map(File::from)
-            .map_err(io::Error::from)
-            .map_err(Error::local("cannot write", &part))?;
-        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
-            .map_err(io::Error::from)
-            .map_err(Error::local("another download holds", &part))?;
-        if !file.metadata().map_err(Error::local("cannot read", &part))?.is_file() {
-            return Err(Error::NotAFile(part));
+        for _ in 0..OPEN_TRIES {
+            if let Some(file) = open_locked(&part)? {
+                let target = target.to_path_buf();
+                return Ok(Self { target, part, file });
+            }
         }
-        Ok(Self {
-            target: target.to_path_buf(),
-            part,
-            file,
-        })
+        let source = io::ErrorKind::WouldBlock.into();
+        Err(Error::local("another download holds", &part)(source))
     }
 
     /// How many bytes it holds. Blocks.
@@ -160,19 +179,19 @@ impl Partial {
     }
 
     /// Gives it the target's name, with the source's time; with `durable` only after data and name are
-    /// on disk. Blocks.
-    pub(crate) fn publish(self, mtime: Timestamp, replace: bool, durable: bool) -> Result<(), Error> {
+    /// on disk. Whether another file was replaced comes back. Blocks.
+    pub(crate) fn publish(&self, mtime: Timestamp, replace: bool, durable: bool) -> Result<bool, Error> {
         set_mtime(&self.file, mtime).map_err(Error::local("cannot set the time of", &self.part))?;
         if durable {
             self.file.sync_all().map_err(Error::local("cannot write", &self.part))?;
         }
-        rename(&self.part, &self.target, replace)?;
+        let replaced = rename(&self.part, &self.target, replace)?;
         // A record without its partial means nothing; if it can not be removed, no harm is done.
         let _ = fs::remove_file(record_path(&self.part));
         if durable {
             sync_directory_of(&self.target)?;
         }
-        Ok(())
+        Ok(replaced)
     }
 }
 
@@ -194,24 +213,25 @@ pub(crate) fn set_mtime(file: &File, mtime: Timestamp) -> io::Result<()> {
     )?)
 }
 
-/// Renames; without `replace` never onto something that is there.
-pub(crate) fn rename(from: &Path, to: &Path, replace: bool) -> Result<(), Error> {
+/// Renames, and says whether something was replaced; without `replace` never onto something that is there.
+fn rename(from: &Path, to: &Path, replace: bool) -> Result<bool, Error> {
     let failed = Error::local("cannot write", to);
-    if replace {
-        return fs::rename(from, to).map_err(failed);
-    }
     let here = rustix::fs::CWD;
     match rustix::fs::renameat_with(here, from, here, to, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(()),
-        Err(rustix::io::Errno::EXIST) => Err(Error::LocalExists(to.to_path_buf())),
-        // File systems without the flag: a hard link never replaces either.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-            match rustix::fs::linkat(here, from, here, to, AtFlags::empty()) {
-                Ok(()) => fs::remove_file(from).map_err(failed),
-                Err(rustix::io::Errno::EXIST) => Err(Error::LocalExists(to.to_path_buf())),
-                Err(error) => Err(failed(error.into())),
-            }
+        Ok(()) => Ok(false),
+        // Without the flag, as some file systems are, the name may be free.
+        Err(Errno::EXIST | Errno::INVAL | Errno::NOSYS) if replace => {
+            let replaced = to.symlink_metadata().is_ok();
+            fs::rename(from, to).map_err(failed)?;
+            Ok(replaced)
         }
+        Err(Errno::EXIST) => Err(Error::LocalExists(to.to_path_buf())),
+        // A hard link never replaces either.
+        Err(Errno::INVAL | Errno::NOSYS) => match rustix::fs::linkat(here, from, here, to, AtFlags::empty()) {
+            Ok(()) => fs::remove_file(from).map(|()| false).map_err(failed),
+            Err(Errno::EXIST) => Err(Error::LocalExists(to.to_path_buf())),
+            Err(error) => Err(failed(error.into())),
+        },
         Err(error) => Err(failed(error.into())),
     }
 }
@@ -272,8 +292,9 @@ mod tests {
         let partial = Partial::open(&target).unwrap();
         partial.write_at(0, b"new").unwrap();
         assert!(matches!(partial.publish(time, false, true), Err(Error::LocalExists(_))));
+        drop(partial);
         assert_eq!(fs::read(&target).unwrap(), b"old");
-        Partial::open(&target).unwrap().publish(time, true, true).unwrap();
+        assert!(Partial::open(&target).unwrap().publish(time, true, true).unwrap());
         assert_eq!(fs::read(&target).unwrap(), b"new");
         assert_eq!(crate::source::mtime(&fs::metadata(&target).unwrap()), time);
         assert_eq!(
@@ -281,6 +302,33 @@ mod tests {
             1,
             "nothing is left beside the target"
         );
+    }
+
+    #[test]
+    fn a_free_name_is_not_reported_as_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let partial = Partial::open(&dir.path().join("file")).unwrap();
+        let time = Timestamp { seconds: 0, nanos: 0 };
+        assert!(!partial.publish(time, true, false).unwrap());
+    }
+
+    #[test]
+    fn whoever_gets_the_lock_has_the_file_of_that_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("file");
+        let time = Timestamp { seconds: 0, nanos: 0 };
+        let publish_often = || {
+            for _ in 0..500 {
+                // Refused while the other one holds it.
+                if let Ok(partial) = Partial::open(&target) {
+                    partial.publish(time, true, false).unwrap();
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(publish_often);
+            scope.spawn(publish_often);
+        });
     }
 
     #[test]
