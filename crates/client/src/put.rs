@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use ftp_digest::{Digest, Hasher};
-use ftp_proto::{Code, DATA_HEAD_BYTES, Kind, Op, Re, ResumeMode, Stored, seal_data};
+use ftp_digest::{Algorithm, Digest, Hasher};
+use ftp_proto::{Code, DATA_HEAD_BYTES, Entry, Kind, Op, Re, ResumeMode, Stored, seal_data};
 use tokio::task::JoinHandle;
 
 use crate::conflict::{decide, identical};
@@ -14,7 +14,7 @@ use crate::link::{Link, wrong_reply};
 use crate::observer::{Decision, Event, Observer, TransferId};
 use crate::source::Source;
 use crate::upload::{Tally, Upload, blocking};
-use crate::{Client, Error, Outcome, PutItem, Resume, TransferOptions, Transferred};
+use crate::{Client, Error, Outcome, PutItem, RemotePath, Resume, TransferOptions, Transferred};
 
 /// How many small files may be on the way without an answer.
 const WINDOW_FILES: usize = 128;
@@ -244,7 +244,7 @@ impl<'a> Batch<'a> {
             self.settle(link, in_flight, 0).await?;
             return self.large(link, index).await;
         }
-        let id = link.request(Op::Put {
+        let requested = link.request(Op::Put {
             path: self.items[index].remote.as_wire().to_owned(),
             size: Some(source.size()),
             mtime: Some(source.mtime()),
@@ -253,7 +253,14 @@ impl<'a> Batch<'a> {
             parents: self.options.parents,
             ask: false,
             resume: ResumeMode::Never,
-        })?;
+        });
+        let id = match requested {
+            Ok(id) => id,
+            Err(error) => {
+                self.finish(index, Err(error));
+                return Ok(());
+            }
+        };
         if source.size() > 0 {
             link.data(seal_data(frame)?);
         }
@@ -349,7 +356,7 @@ impl<'a> Batch<'a> {
                 return Ok(());
             }
         };
-        if self.settled_by_asking(link, index).await? {
+        if self.settled_by_asking(link, index, &source).await? {
             return Ok(());
         }
         let items = Arc::clone(&self.items);
@@ -382,25 +389,24 @@ impl<'a> Batch<'a> {
     }
 
     /// After a lost answer: whether the server has stored what was promised.
-    async fn settled_by_asking(&mut self, link: &mut Link, index: usize) -> Result<bool, Error> {
-        let Some(promised) = self.states[index].promised.take() else {
+    async fn settled_by_asking(&mut self, link: &mut Link, index: usize, source: &Source) -> Result<bool, Error> {
+        let Some(promised) = self.states[index].promised else {
             return Ok(false);
         };
-        let path = self.items[index].remote.as_wire().to_owned();
-        match link.call(Op::Stat { path, digest: true }).await {
-            Ok(Re::Entry(entry)) if entry.digest == Some(promised) => {
-                let replaced = self.states[index].replace;
+        let found = found_on_server(link, &self.items[index].remote, source, promised.algorithm()).await?;
+        self.states[index].promised = None;
+        match found {
+            Some((entry, digest)) if digest == promised => {
                 let stored = Stored {
                     size: entry.size,
                     mtime: entry.mtime,
-                    digest: promised,
-                    replaced,
+                    digest,
+                    replaced: self.states[index].replace,
                 };
                 self.stored(index, &stored, false);
                 Ok(true)
             }
-            Ok(_) | Err(Error::Refused(_)) => Ok(false),
-            Err(error) => Err(error),
+            _ => Ok(false),
         }
     }
 
@@ -514,10 +520,11 @@ impl<'a> Batch<'a> {
 
     /// The connection can not be had: the first item says why, the others that they were not reached.
     fn give_up(&mut self, error: Error) {
-        let mut error = Some(error);
+        let (kind, mut first) = (error.kind(), Some(error));
         for index in 0..self.items.len() {
             if self.states[index].result.is_none() {
-                self.finish(index, Err(error.take().unwrap_or(Error::Closed)));
+                let error = first.take().unwrap_or(Error::NotReached(kind));
+                self.finish(index, Err(error));
             }
         }
     }
@@ -536,5 +543,43 @@ impl<'a> Batch<'a> {
                 result,
             })
             .collect()
+    }
+}
+
+/// What stands at the path and its digest: the one kept with it, or a computed one where size and time
+/// are those of the source.
+async fn found_on_server(
+    link: &mut Link,
+    remote: &RemotePath,
+    source: &Source,
+    algorithm: Algorithm,
+) -> Result<Option<(Entry, Digest)>, Error> {
+    let path = remote.as_wire().to_owned();
+    let stat = Op::Stat {
+        path: path.clone(),
+        digest: true,
+    };
+    let entry = match link.call(stat).await {
+        Ok(Re::Entry(entry)) => entry,
+        Ok(other) => return Err(wrong_reply(other)),
+        Err(Error::Refused(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if let Some(digest) = entry.digest {
+        return Ok(Some((entry, digest)));
+    }
+    if entry.kind != Kind::File || entry.size != source.size() || entry.mtime != source.mtime() {
+        return Ok(None);
+    }
+    let sum = Op::Sum {
+        path,
+        digest: algorithm,
+        fresh: false,
+    };
+    match link.call(sum).await {
+        Ok(Re::Digest { digest, .. }) => Ok(Some((entry, digest))),
+        Ok(other) => Err(wrong_reply(other)),
+        Err(Error::Refused(_)) => Ok(None),
+        Err(error) => Err(error),
     }
 }
