@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ftp_proto::ReadAhead;
 use ftp_proto::scram::{Binding, EXPORTER_LABEL};
@@ -10,7 +11,8 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::Address;
@@ -18,13 +20,16 @@ use crate::Address;
 /// How much plaintext TLS takes at once: a whole data frame, so that it leaves in one system call.
 const TLS_BUFFER_BYTES: usize = 2 * ftp_proto::MAX_DATA_BYTES;
 
+/// How long one address of the host may take to answer.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Any connected stream.
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// Connects to the address and, with `tls`, speaks TLS on it. The binding is what the login signs.
 pub(crate) async fn connect(address: &Address, tls: bool) -> io::Result<(Box<dyn Io>, Binding)> {
-    let tcp = TcpStream::connect((address.host.as_str(), address.port)).await?;
+    let tcp = dial(address).await?;
     tcp.set_nodelay(true)?;
     if !tls {
         return Ok((Box::new(tcp), Binding::None));
@@ -42,6 +47,19 @@ pub(crate) async fn connect(address: &Address, tls: bool) -> io::Result<(Box<dyn
         .export_keying_material(&mut material, EXPORTER_LABEL, None)
         .map_err(|error| io::Error::other(error.to_string()))?;
     Ok((Box::new(stream), Binding::TlsExporter(material)))
+}
+
+/// Tries the addresses of the host in order. One that does not answer must not use up the time for the others.
+async fn dial(address: &Address) -> io::Result<TcpStream> {
+    let mut failure = io::Error::from(io::ErrorKind::NotFound);
+    for address in lookup_host((address.host.as_str(), address.port)).await? {
+        failure = match timeout(DIAL_TIMEOUT, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => return Ok(tcp),
+            Ok(Err(error)) => error,
+            Err(_) => io::ErrorKind::TimedOut.into(),
+        };
+    }
+    Err(failure)
 }
 
 fn tls_config() -> io::Result<Arc<ClientConfig>> {
