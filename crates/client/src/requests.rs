@@ -13,8 +13,15 @@ use crate::{Client, Error, RemotePath};
 /// A listing that is dropped before its end gives up the connection.
 pub struct Listing<'a> {
     client: &'a mut Client,
-    link: Option<Link>,
+    open: Option<OpenListing>,
+}
+
+/// A listing whose first answer has arrived.
+pub(crate) struct OpenListing {
+    link: Link,
     id: u64,
+    /// What arrived and was not looked at yet.
+    arrived: Option<Incoming>,
 }
 
 impl Listing<'_> {
@@ -26,28 +33,29 @@ impl Listing<'_> {
     /// # Cancel safety
     /// Not safe: a cancelled page is lost.
     pub async fn next_page(&mut self) -> Result<Option<Vec<Entry>>, Error> {
-        let Some(mut link) = self.link.take() else {
+        let Some(mut open) = self.open.take() else {
             return Ok(None);
         };
-        match link.receive().await? {
-            Incoming::Reply(Reply {
-                id,
-                re: Re::Page(Page { entries }),
-            }) if id == self.id => {
-                self.link = Some(link);
-                Ok(Some(entries))
-            }
-            Incoming::Reply(Reply { id, re: Re::Ok }) if id == self.id => {
-                self.client.keep(link);
-                Ok(None)
-            }
-            Incoming::Reply(Reply {
-                id,
-                re: Re::Error(fault),
-            }) if id == self.id => {
-                self.client.keep(link);
-                Err(Error::Refused(fault))
-            }
+        let incoming = match open.arrived.take() {
+            Some(incoming) => incoming,
+            None => open.link.receive().await?,
+        };
+        match incoming {
+            Incoming::Reply(Reply { id, re }) if id == open.id => match re {
+                Re::Page(Page { entries }) => {
+                    self.open = Some(open);
+                    Ok(Some(entries))
+                }
+                Re::Ok => {
+                    self.client.keep(open.link);
+                    Ok(None)
+                }
+                Re::Error(fault) => {
+                    self.client.keep(open.link);
+                    Err(Error::Refused(fault))
+                }
+                other => Err(wrong_reply(other)),
+            },
             other => Err(unexpected(&other)),
         }
     }
@@ -62,14 +70,7 @@ impl Client {
     async fn call(&mut self, op: Op) -> Result<Re, Error> {
         let repeatable = matches!(
             op,
-            Op::Pwd
-                | Op::Cd { .. }
-                | Op::Stat { .. }
-                | Op::Df
-                | Op::Sum { .. }
-                | Op::Ping
-                | Op::Uploads
-                | Op::Ls { .. }
+            Op::Pwd | Op::Cd { .. } | Op::Stat { .. } | Op::Df | Op::Sum { .. } | Op::Ping | Op::Uploads
         );
         let mut retry = self.retry();
         loop {
@@ -138,19 +139,36 @@ impl Client {
         }
     }
 
-    /// Lists a directory; with `digests` also the digests kept with its files.
+    /// Lists a directory; with `digests` also the digests kept with its files. Only the way to the first
+    /// page is tried again; what the server refuses comes from [`Listing::next_page`].
     pub async fn list(&mut self, path: &RemotePath, digests: bool) -> Result<Listing<'_>, Error> {
+        let mut retry = self.retry();
+        let open = loop {
+            match self.open_listing(path, digests).await {
+                Ok(open) => break open,
+                Err(error) => retry.pause(error).await?,
+            }
+        };
+        Ok(self.listing(open))
+    }
+
+    /// Asks for a listing once and waits for its first answer.
+    pub(crate) async fn open_listing(&mut self, path: &RemotePath, digests: bool) -> Result<OpenListing, Error> {
         let mut link = self.take().await?;
         let id = link.request(Op::Ls {
             path: path.as_wire().to_owned(),
             digests,
         })?;
         link.flush().await?;
-        Ok(Listing {
+        let arrived = Some(link.receive().await?);
+        Ok(OpenListing { link, id, arrived })
+    }
+
+    pub(crate) fn listing(&mut self, open: OpenListing) -> Listing<'_> {
+        Listing {
             client: self,
-            link: Some(link),
-            id,
-        })
+            open: Some(open),
+        }
     }
 
     /// Makes a directory; with `parents` also those above it, and one that is there is no error.

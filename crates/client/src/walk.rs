@@ -62,23 +62,42 @@ impl Client {
             if local.components().count() > deepest {
                 return Err(Error::Misbehaved(format!("a tree deeper than {MAX_DEPTH} directories")));
             }
-            let mut listing = self.list(&remote, false).await?;
-            while let Some(page) = listing.next_page().await? {
-                for entry in page {
-                    if matches!(entry.kind, Kind::Link | Kind::Other) {
-                        skipped.push(remote.join(&entry.name));
-                        continue;
-                    }
-                    items.push(GetItem {
-                        remote: remote.join(&entry.name),
-                        local: local.join(safe_name(&entry.name)?),
-                        kind: entry.kind,
-                        size: entry.size,
-                    });
-                }
+            let before = (items.len(), skipped.len());
+            let mut retry = self.retry();
+            while let Err(error) = self.walk_directory(&remote, &local, &mut items, &mut skipped).await {
+                items.truncate(before.0);
+                skipped.truncate(before.1);
+                retry.pause(error).await?;
             }
         }
         Ok((items, skipped))
+    }
+
+    /// Adds what is in one directory; after an error only some of it.
+    async fn walk_directory(
+        &mut self,
+        remote: &RemotePath,
+        local: &Path,
+        items: &mut Vec<GetItem>,
+        skipped: &mut Vec<RemotePath>,
+    ) -> Result<(), Error> {
+        let open = self.open_listing(remote, false).await?;
+        let mut listing = self.listing(open);
+        while let Some(page) = listing.next_page().await? {
+            for entry in page {
+                if matches!(entry.kind, Kind::Link | Kind::Other) {
+                    skipped.push(remote.join(&entry.name));
+                    continue;
+                }
+                items.push(GetItem {
+                    remote: remote.join(&entry.name),
+                    local: local.join(safe_name(&entry.name)?),
+                    kind: entry.kind,
+                    size: entry.size,
+                });
+            }
+        }
+        Ok(())
     }
 }
 
