@@ -259,16 +259,12 @@ fn sync_together<F: std::os::fd::AsFd>(files: impl ExactSizeIterator<Item = (F, 
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use ftp_digest::{Algorithm, Hasher};
 
     use super::*;
     use crate::disk::Kind;
-    use crate::quota::{Booking, Quota};
-    use crate::staged::Fate;
-    use crate::staging::{Record, StagingId};
-    use crate::{Store, StoreOptions};
+    use crate::staging::StagingId;
+    use crate::{Quota, Store, StoreOptions};
 
     #[tokio::test]
     async fn bytes_that_could_not_be_synced_are_not_there_to_be_resumed() {
@@ -278,18 +274,11 @@ mod tests {
             let home = store.open_home(temp.path(), Quota::default()).await.unwrap();
             let state = home.state();
             let target = FilePath::root().join("f".as_ref()).unwrap();
-            let id = StagingId::of(&target);
             // A FIFO opens, and cannot be synced.
+            let part = StagingId::of(&target).part();
             let mode = rustix::fs::Mode::from_raw_mode(0o600);
-            rustix::fs::mknodat(state.staging(), id.part(), rustix::fs::FileType::Fifo, mode, 0).unwrap();
-            let booking = Booking::file(state.ledger(), size, 0, true).unwrap();
-            let time = Timestamp::default();
-            let fate = Fate::Keep {
-                record: Record::new(&target, Some(size), None, time),
-                saved: false,
-                _claim: state.slots().try_claim(&id).unwrap(),
-            };
-            let mut staged = StagedFile::open(Arc::clone(state), target, id.clone(), booking, None, fate).unwrap();
+            rustix::fs::mknodat(state.staging(), part, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+            let mut staged = StagedFile::of_new_upload(state, &target, size).unwrap();
             staged.save_record().unwrap();
             staged.grow(size);
             let (answer, stored) = oneshot::channel();
@@ -299,8 +288,8 @@ mod tests {
                     id: (0, 0),
                     kind: Kind::File,
                     size,
-                    modified: time,
-                    changed: time,
+                    modified: Timestamp::default(),
+                    changed: Timestamp::default(),
                 },
                 digest: Hasher::digest(Algorithm::default(), b""),
                 replace: false,

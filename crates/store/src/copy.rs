@@ -76,7 +76,7 @@ impl Copying {
         home.check_disk(&to, from.size())?;
         let booking = Booking::file(home.ledger(), from.size(), 0, old.is_none())?;
         let id = StagingId::temporary(home.next_number());
-        let mut staged = StagedFile::open(home, to, id, booking, None, Fate::Temporary)?;
+        let mut staged = StagedFile::open(home, to, id, None, booking, None, Fate::Temporary)?;
         // Where the file system cannot share blocks, the next best way is tried step by step.
         if disk::clone_file(from.file(), staged.file()).is_ok() {
             staged.take_stock();

@@ -32,8 +32,9 @@ pub(crate) struct StagedFile {
     opened: u64,
     length: u64,
     booking: Booking,
-    // Last, so that the claim ends after everything else is settled.
     fate: Fate,
+    /// Held by uploads. The last field: whoever waits for it finds the booking settled.
+    _claim: Option<Claim>,
 }
 
 /// What becomes of the staged file when it is dropped.
@@ -41,17 +42,20 @@ pub(crate) enum Fate {
     /// It has been published or deleted.
     Gone,
     /// It stays for a resume, with its record.
-    Keep { record: Record, saved: bool, _claim: Claim },
+    Keep { record: Record, saved: bool },
     /// It is deleted.
     Temporary,
 }
 
 impl StagedFile {
-    /// Opens the staged file, which is counted with `held` bytes already or not at all.
+    /// Opens the staged file, which is counted with `held` bytes already or not at all; as an upload
+    /// if there is a claim to it.
     pub(crate) fn open(
         home: Arc<HomeState>,
         target: FilePath,
         id: StagingId,
+        // Before the booking, and so dropped after it.
+        claim: Option<Claim>,
         mut booking: Booking,
         held: Option<u64>,
         fate: Fate,
@@ -60,7 +64,7 @@ impl StagedFile {
         let opened = OPENED.fetch_add(1, Ordering::Relaxed);
         let file =
             disk::open_own(home.staging(), &id.part()).map_err(|errno| Error::from_errno("stage", &target, errno))?;
-        booking.adopt(held, matches!(fate, Fate::Keep { .. }));
+        booking.adopt(held, claim.is_some());
         Ok(Self {
             home,
             target,
@@ -70,6 +74,7 @@ impl StagedFile {
             length: held.unwrap_or(0),
             booking,
             fate,
+            _claim: claim,
         })
     }
 
@@ -238,6 +243,52 @@ impl HomeState {
             Some(meta) if meta.kind == Kind::Other => Err(Error::NotAFile { path: path() }),
             Some(_) if !replace => Err(Error::Exists { path: path() }),
             _ => Ok(old),
+        }
+    }
+}
+
+#[cfg(test)]
+impl StagedFile {
+    /// The staged file of a new upload of `size` bytes to a path that nobody else is at.
+    pub(crate) fn of_new_upload(home: &Arc<HomeState>, target: &FilePath, size: u64) -> Result<Self> {
+        let id = StagingId::of(target);
+        let claim = home.slots().try_claim(&id);
+        assert!(claim.is_some(), "somebody else is at {target}");
+        let booking = Booking::file(home.ledger(), size, 0, true)?;
+        let fate = Fate::Keep {
+            record: Record::new(target, Some(size), None, Timestamp::default()),
+            saved: false,
+        };
+        Self::open(Arc::clone(home), target.clone(), id, claim, booking, None, fate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Quota, Store, StoreOptions};
+
+    #[tokio::test]
+    async fn whoever_waits_for_the_claim_finds_the_booking_settled() {
+        let temp = tempfile::tempdir().unwrap();
+        let home = Store::new(StoreOptions::default())
+            .open_home(temp.path(), Quota::default())
+            .await
+            .unwrap();
+        let target = FilePath::root().join("f".as_ref()).unwrap();
+        let finish = [
+            |staged: &mut StagedFile| staged.delete(),
+            |staged: &mut StagedFile| staged.publish(true).map(drop),
+        ];
+        for finish in finish {
+            let mut staged = StagedFile::of_new_upload(home.state(), &target, 9).unwrap();
+            finish(&mut staged).unwrap();
+            assert_eq!(home.usage().await.unwrap().reserved, 9);
+            let claim = || home.state().slots().try_claim(&StagingId::of(&target));
+            assert!(claim().is_none());
+            drop(staged);
+            assert!(claim().is_some());
+            assert_eq!(home.usage().await.unwrap().reserved, 0);
         }
     }
 }

@@ -73,9 +73,8 @@ impl Writer {
         let fate = Fate::Keep {
             record: Record::new(&path, spec.size, spec.modified, started),
             saved: false,
-            _claim: claim,
         };
-        let mut staged = StagedFile::open(Arc::clone(home), path, id, booking, on_disk, fate)?;
+        let mut staged = StagedFile::open(Arc::clone(home), path, id, Some(claim), booking, on_disk, fate)?;
         staged.truncate(held)?;
         staged.limit(total);
         // An older record must not speak for these bytes.
