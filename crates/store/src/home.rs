@@ -177,14 +177,17 @@ impl HomeState {
         disk::sync(dir).map_err(|errno| Error::from_errno("make durable the change of", path, errno))
     }
 
-    /// Deletes a staged upload that the caller has claimed. Returns whether there was one.
+    /// Deletes a staged upload that the caller has claimed, whatever version its record has. Returns
+    /// whether there was one.
     pub(crate) fn discard_staged(&self, id: &StagingId) -> Result<bool> {
-        let Some(upload) = staging::look(&self.staging, id)? else {
-            return Ok(false);
-        };
-        staging::delete(&self.staging, id)?;
-        self.ledger.remove_staged(upload.staged);
-        Ok(true)
+        let staged = staging::staged_bytes(&self.staging, id)?;
+        let deleted = staging::delete(&self.staging, id);
+        if let Some(bytes) = staged
+            && staging::staged_bytes(&self.staging, id)?.is_none()
+        {
+            self.ledger.remove_staged(bytes);
+        }
+        deleted
     }
 
     /// Deletes staged uploads that nobody has worked on for as long as they are kept.

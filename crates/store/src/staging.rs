@@ -136,19 +136,24 @@ pub(crate) fn find(staging: &Dir, id: &StagingId, path: &FilePath) -> Result<Opt
             known: RECORD_VERSION,
         }),
         Found::Record(record) if record.path().as_ref() == Some(path) => {
-            let part = disk::find_at(staging, OsStr::new(&id.part()))
-                .map_err(|errno| Error::io("look at", &id.part(), errno))?;
-            Ok(part.map(|meta| (record, meta.size)))
+            Ok(staged_bytes(staging, id)?.map(|bytes| (record, bytes)))
         }
         Found::Nothing | Found::Record(_) => Ok(None),
     }
 }
 
-/// Deletes both files of a staged upload. Returns whether there were any bytes to delete.
+/// How many bytes are staged; `None` without a file of them.
+pub(crate) fn staged_bytes(staging: &Dir, id: &StagingId) -> Result<Option<u64>> {
+    let part = disk::find_at(staging, OsStr::new(&id.part()));
+    let part = part.map_err(|errno| Error::io("look at", &id.part(), errno))?;
+    Ok(part.map(|meta| meta.size))
+}
+
+/// Deletes both files of a staged upload. Returns whether there was either.
 pub(crate) fn delete(staging: &Dir, id: &StagingId) -> Result<bool> {
     let part = remove_if_there(staging, &id.part())?;
-    delete_record(staging, id)?;
-    Ok(part)
+    let record = remove_if_there(staging, &id.record())?;
+    Ok(part || record)
 }
 
 /// Deletes the record of an upload whose bytes are elsewhere now.

@@ -131,7 +131,8 @@ impl Home {
         .await
     }
 
-    /// Deletes what is staged for `path` and gives its bytes back; cuts off a running upload.
+    /// Deletes what is staged for `path`, also by another version of the store, and gives its bytes
+    /// back; cuts off a running upload.
     ///
     /// # Errors
     ///

@@ -101,6 +101,35 @@ async fn staging_of_another_version_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
+async fn staging_of_another_version_can_be_discarded() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = Store::new(options());
+    let home = store.open_home(temp.path(), Quota::default()).await.unwrap();
+    // What is left of the old record may lack the bytes it speaks of.
+    for has_bytes in [true, false] {
+        let mut upload = home.begin_upload(&path("/f"), spec(100_000)).await.unwrap();
+        write(&mut upload, 0, b"abc").await.unwrap();
+        drop(upload);
+        check_usage(&home, temp.path()).await;
+        let staging = temp.path().join(".ftpd/staging");
+        for file in std::fs::read_dir(&staging).unwrap() {
+            let file = file.unwrap().path();
+            if file.extension().is_some_and(|kind| kind == "json") {
+                std::fs::write(file, "{\"version\":2}").unwrap();
+            } else if !has_bytes {
+                std::fs::rename(&file, temp.path().join("taken away")).unwrap();
+            }
+        }
+        home.discard_upload(&path("/f")).await.unwrap();
+        assert_eq!(std::fs::read_dir(&staging).unwrap().count(), 0);
+        if has_bytes {
+            assert_eq!(check_usage(&home, temp.path()).await.uploads, 0);
+        }
+        home.begin_upload(&path("/f"), spec(100_000)).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn one_directory_is_one_home_and_belongs_to_one_process() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("made/on/the/way");
