@@ -63,6 +63,24 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         self.codec.decode(&mut self.buffer)
     }
 
+    /// Reads on until the peer ends the stream, and throws away what comes: closing a socket with unread
+    /// bytes would make TCP reset the connection, and a goodbye be lost.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Io`] when the stream fails.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn drain(&mut self) -> Result<(), ProtocolError> {
+        loop {
+            self.buffer.clear();
+            self.buffer.reserve(READ_BYTES);
+            if self.io.read_buf(&mut self.buffer).await? == 0 {
+                return Ok(());
+            }
+        }
+    }
+
     /// Gives the buffer's memory back while nothing is in it, for sessions that idle.
     pub fn shrink(&mut self) {
         if self.buffer.is_empty() {

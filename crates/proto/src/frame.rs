@@ -10,7 +10,7 @@ use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 use crate::ProtocolError;
 
 /// The longest JSON header after login, in bytes: room for the digests of 1,024 blocks in base64
-/// (43 KiB) beside the longest path.
+/// (43 KiB) beside a path of 4 KiB, unless most of its bytes need escapes.
 pub const MAX_HEADER_BYTES: usize = 64 * 1024;
 
 /// The longest JSON header before login, where nobody is known yet.

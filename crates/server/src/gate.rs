@@ -22,6 +22,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Addresses remembered for their failures; about 100 bytes each. Beyond it the oldest is forgotten.
 const MAX_REMEMBERED: usize = 50_000;
 
+/// Users remembered for each of them; failures for further ones are never forgiven before their time.
+const MAX_USERS_REMEMBERED: usize = 8;
+
 /// What one peer or all together may take.
 pub(crate) struct Gate {
     state: Mutex<State>,
@@ -31,12 +34,22 @@ struct State {
     limits: Limits,
     sessions: usize,
     before_login: usize,
-    by_address: HashMap<IpAddr, usize>,
+    by_address: HashMap<IpAddr, Here>,
     failures: HashMap<IpAddr, Failures>,
 }
 
+/// The connections of one address.
+#[derive(Default)]
+struct Here {
+    all: usize,
+    before_login: usize,
+}
+
+/// The failed logins of one address.
 struct Failures {
     count: u32,
+    /// How many of them were for which user. A login as one user forgives nothing tried as another.
+    by_user: HashMap<String, u32>,
     last: Instant,
     shut_until: Option<Instant>,
 }
@@ -96,11 +109,14 @@ impl Gate {
             return Err(Refusal::BeforeLogin);
         }
         let most = state.limits.sessions_per_address;
+        // One address must not take every place that others need to log in.
+        let most_before_login = state.limits.sessions_before_login.div_ceil(2);
         let here = state.by_address.entry(address).or_default();
-        if *here >= most {
+        if here.all >= most || here.before_login >= most_before_login {
             return Err(Refusal::Address);
         }
-        *here += 1;
+        here.all += 1;
+        here.before_login += 1;
         state.sessions += 1;
         state.before_login += 1;
         drop(state);
@@ -120,18 +136,26 @@ impl Gate {
 
     /// Notes a failed login: how long its answer is to wait, and whether the address is shut out from now
     /// on, after how many failures.
-    pub(crate) fn failed(&self, peer: IpAddr) -> (Duration, Option<u32>) {
+    pub(crate) fn failed(&self, peer: IpAddr, user: &str) -> (Duration, Option<u32>) {
         let now = Instant::now();
         let mut state = self.state();
         let (free, shut_out) = (state.limits.login_failures.max(1), state.limits.shut_out);
         state.forget_old(now, shut_out);
         let entry = state.failures.entry(network(peer)).or_insert(Failures {
             count: 0,
+            by_user: HashMap::new(),
             last: now,
             shut_until: None,
         });
+        if now.duration_since(entry.last) > shut_out {
+            (entry.count, entry.shut_until) = (0, None);
+            entry.by_user.clear();
+        }
         entry.count = entry.count.saturating_add(1);
         entry.last = now;
+        if entry.by_user.len() < MAX_USERS_REMEMBERED || entry.by_user.contains_key(user) {
+            *entry.by_user.entry(user.to_owned()).or_default() += 1;
+        }
         let doublings = entry.count.min(16) - 1;
         let pause = FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
         if entry.count.is_multiple_of(free) {
@@ -141,9 +165,16 @@ impl Gate {
         (pause, None)
     }
 
-    /// Notes a login that succeeded: the address starts afresh.
-    pub(crate) fn succeeded(&self, peer: IpAddr) {
-        self.state().failures.remove(&network(peer));
+    /// Notes a login that succeeded: the failures of the same user from the same address are forgiven.
+    pub(crate) fn succeeded(&self, peer: IpAddr, user: &str) {
+        let mut state = self.state();
+        let Some(entry) = state.failures.get_mut(&network(peer)) else {
+            return;
+        };
+        entry.count -= entry.by_user.remove(user).unwrap_or(0).min(entry.count);
+        if entry.count == 0 {
+            state.failures.remove(&network(peer));
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -152,22 +183,21 @@ impl Gate {
 }
 
 impl State {
-    /// Drops failures that are too old to count, and the oldest one when there are too many.
+    /// Drops failures that are too old to count, and the oldest ones when there are too many.
     fn forget_old(&mut self, now: Instant, shut_out: Duration) {
         if self.failures.len() < MAX_REMEMBERED {
             return;
         }
         self.failures
             .retain(|_, failures| now.duration_since(failures.last) < shut_out);
-        if self.failures.len() >= MAX_REMEMBERED
-            && let Some(oldest) = self
-                .failures
-                .iter()
-                .min_by_key(|(_, failures)| failures.last)
-                .map(|(key, _)| *key)
-        {
-            self.failures.remove(&oldest);
+        if self.failures.len() < MAX_REMEMBERED {
+            return;
         }
+        // Many at once, so that the next failures need no scan.
+        let mut ages: Vec<Instant> = self.failures.values().map(|failures| failures.last).collect();
+        let (_, oldest, _) = ages.select_nth_unstable(MAX_REMEMBERED / 8);
+        let oldest = *oldest;
+        self.failures.retain(|_, failures| failures.last > oldest);
     }
 }
 
@@ -176,7 +206,11 @@ impl Permit {
     pub(crate) fn logged_in(&mut self) {
         if !self.logged_in {
             self.logged_in = true;
-            self.gate.state().before_login -= 1;
+            let mut state = self.gate.state();
+            state.before_login -= 1;
+            if let Some(here) = state.by_address.get_mut(&self.address) {
+                here.before_login -= 1;
+            }
         }
     }
 }
@@ -189,8 +223,9 @@ impl Drop for Permit {
             state.before_login -= 1;
         }
         if let Some(here) = state.by_address.get_mut(&self.address) {
-            *here -= 1;
-            if *here == 0 {
+            here.all -= 1;
+            here.before_login -= usize::from(!self.logged_in);
+            if here.all == 0 {
                 state.by_address.remove(&self.address);
             }
         }
@@ -243,6 +278,27 @@ mod tests {
     }
 
     #[test]
+    fn one_address_leaves_others_room_to_log_in() {
+        let gate = gate(|limits| limits.sessions_before_login = 4);
+        let (a, b) = (address("192.0.2.1"), address("192.0.2.2"));
+        let held: Vec<_> = (0..2).map(|_| gate.admit(a).unwrap()).collect();
+        assert_eq!(gate.admit(a).err(), Some(Refusal::Address));
+        gate.admit(b).unwrap();
+        drop(held);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_as_oneself_forgives_no_guesses_at_others() {
+        let gate = gate(|limits| limits.login_failures = 3);
+        let peer = address("192.0.2.1");
+        gate.failed(peer, "bob");
+        gate.failed(peer, "mallory");
+        gate.succeeded(peer, "mallory");
+        gate.failed(peer, "bob");
+        assert_eq!(gate.failed(peer, "bob").1, Some(3));
+    }
+
+    #[test]
     fn one_network_of_ipv6_counts_as_one_address() {
         let gate = gate(|limits| limits.sessions_per_address = 1);
         let _first = gate.admit(address("2001:db8::1")).unwrap();
@@ -257,17 +313,17 @@ mod tests {
             limits.shut_out = Duration::from_secs(600);
         });
         let peer = address("192.0.2.1");
-        let (first, none) = gate.failed(peer);
-        let (second, _) = gate.failed(peer);
+        let (first, none) = gate.failed(peer, "bob");
+        let (second, _) = gate.failed(peer, "bob");
         assert_eq!(none, None);
         assert!(second > first);
         assert_eq!(gate.shut_out(peer), None);
-        assert_eq!(gate.failed(peer).1, Some(3));
+        assert_eq!(gate.failed(peer, "bob").1, Some(3));
         assert_eq!(gate.shut_out(peer), Some(Duration::from_secs(600)));
         assert_eq!(gate.shut_out(address("192.0.2.2")), None);
         tokio::time::advance(Duration::from_secs(601)).await;
         assert_eq!(gate.shut_out(peer), None);
-        gate.succeeded(peer);
-        assert_eq!(gate.failed(peer).0, first);
+        gate.succeeded(peer, "bob");
+        assert_eq!(gate.failed(peer, "bob").0, first);
     }
 }

@@ -2,7 +2,7 @@
 //! followed, and everything ends in phases with deadlines.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result};
 use ftp_store::{Store, StoreOptions};
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -127,9 +128,9 @@ impl Server {
             Ok(config) => config,
             Err(faults) => return audit::reload_failed(&faults),
         };
-        for (home, name) in new.users.values().map(|user| (&user.home, "home")) {
-            if let Err(error) = make_private_dir(home) {
-                audit::failure(None, &format!("cannot make a {name}"), &*error);
+        for user in new.users.values() {
+            if let Err(error) = make_private_dir(&user.home) {
+                audit::failure(None, "cannot make a home", &*error);
             }
         }
         match tls::load(&new.server) {
@@ -148,6 +149,11 @@ impl Server {
         audit::reloaded(changes.added, changes.changed, changes.removed);
     }
 
+    /// Does not wait for transfers any longer once the server is ending.
+    pub fn cut(&self) {
+        self.door.cut.cancel();
+    }
+
     /// The configuration in force.
     pub fn config(&self) -> Arc<Config> {
         Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner))
@@ -159,7 +165,10 @@ impl Server {
 
     /// What has to be done now and then.
     async fn upkeep(&self) {
-        self.open_homes().await;
+        let failed = |name: &str, error: &ftp_store::Error| {
+            audit::failure(None, &format!("cannot open the home of {name}"), error);
+        };
+        self.door.site.open_all(failed).await;
         let mut timer = tokio::time::interval(EXPIRY_INTERVAL);
         loop {
             timer.tick().await;
@@ -167,21 +176,6 @@ impl Server {
                 Ok(0) => {}
                 Ok(expired) => audit::warning(&format!("{expired} staged uploads expired and were removed")),
                 Err(error) => audit::failure(None, "cannot remove expired uploads", &error),
-            }
-        }
-    }
-
-    /// Opens every home, so that usage is counted and leftovers of a crash are cleared away before
-    /// their users come.
-    async fn open_homes(&self) {
-        let config = self.config();
-        for (name, user) in &config.users {
-            let quota = ftp_store::Quota {
-                bytes: user.quota,
-                entries: user.max_files,
-            };
-            if let Err(error) = self.door.site.store().open_home(&user.home, quota).await {
-                audit::failure(None, &format!("cannot open the home of {name}"), &error);
             }
         }
     }
@@ -194,7 +188,12 @@ impl Server {
             sessions: self.sessions.len(),
             deadline: drain_timeout,
         });
-        if tokio::time::timeout(drain_timeout, self.sessions.wait()).await.is_err() {
+        let drained = tokio::select! {
+            () = self.sessions.wait() => true,
+            () = self.door.cut.cancelled() => false,
+            () = tokio::time::sleep(drain_timeout) => false,
+        };
+        if !drained {
             audit::shutdown(Shutdown::Aborting {
                 sessions: self.sessions.len(),
             });
@@ -235,13 +234,25 @@ fn store_options(config: &ServerConfig) -> StoreOptions {
     }
 }
 
-/// Binds with address reuse, so that a restart need not wait for old connections, and takes IPv4 too
-/// where the address is IPv6's unspecified one.
+/// Binds with address reuse, so that a restart need not wait for old connections. IPv6's unspecified
+/// address takes IPv4 too, and on a machine without IPv6 stands for IPv4's.
 fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(v6) => match TcpSocket::new_v6() {
+            Ok(socket) => {
+                if v6.ip().is_unspecified() {
+                    rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
+                }
+                socket
+            }
+            Err(error)
+                if v6.ip().is_unspecified() && error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error()) =>
+            {
+                return bind((Ipv4Addr::UNSPECIFIED, v6.port()).into());
+            }
+            Err(error) => return Err(error),
+        },
     };
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;

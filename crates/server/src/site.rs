@@ -3,7 +3,7 @@
 //! Accounts follow the configuration while the server runs: quotas and rights change under open
 //! sessions; a removed user's sessions, or those under an old password or home, are told to end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,7 +21,7 @@ const SECRET_FILE: &str = "secret";
 /// All accounts, and the store behind them.
 pub(crate) struct Site {
     store: Store,
-    accounts: Mutex<HashMap<String, Arc<Account>>>,
+    accounts: Mutex<BTreeMap<String, Arc<Account>>>,
     /// Makes up verifiers for unknown users, the same ones after every restart.
     secret: [u8; KEY_BYTES],
 }
@@ -55,16 +55,10 @@ pub(crate) struct Changes {
     pub(crate) removed: usize,
 }
 
-/// Why a user who is known does not get in.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum EnterError {
-    /// The user has as many sessions as allowed.
-    #[error("the user has {0} sessions, as many as allowed")]
-    TooManySessions(usize),
-    /// The home can not be opened.
-    #[error("the home cannot be opened")]
-    Home(#[source] ftp_store::Error),
-}
+/// The user has as many sessions as allowed, namely so many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the user has {0} sessions, as many as allowed")]
+pub(crate) struct TooManySessions(pub(crate) usize);
 
 impl Site {
     /// A site without accounts. Reads the secret, or makes one.
@@ -127,28 +121,48 @@ impl Site {
     /// The verifier to check a login against, and the account behind it. An unknown user has a made-up
     /// verifier and no account.
     pub(crate) fn look_up(&self, user: &str) -> (Verifier, Option<Arc<Account>>) {
-        // Made up in any case, so that both take the same time.
-        let made_up = Verifier::for_unknown(&self.secret, user);
-        match self.accounts().get(user) {
+        let accounts = self.accounts();
+        // Made up in any case, so that both take the same time, and like that of some user, of always the
+        // same one for the same name.
+        let index = user
+            .bytes()
+            .fold(0usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        let like = accounts
+            .values()
+            .nth(index % accounts.len().max(1))
+            .map(|account| &account.verifier);
+        let made_up = Verifier::for_unknown(&self.secret, user, like);
+        match accounts.get(user) {
             Some(account) => (account.verifier.clone(), Some(Arc::clone(account))),
             None => (made_up, None),
         }
     }
 
-    /// Opens the home for a user who has logged in.
-    pub(crate) async fn enter(&self, account: &Arc<Account>) -> Result<(Home, Seat), EnterError> {
-        let seat = account.take_seat()?;
-        let quota = account.terms().quota;
-        let home = self
-            .store
-            .open_home(&account.home, quota)
-            .await
-            .map_err(EnterError::Home)?;
-        account.terms().opened = Some(home.clone());
-        Ok((home, seat))
+    /// Opens every home, so that usage is counted and the leftovers of a crash are cleared away before
+    /// their users come. `failed` is told the user's name and why.
+    pub(crate) async fn open_all(&self, failed: impl Fn(&str, &ftp_store::Error)) {
+        let all = |(name, account): (&String, &Arc<Account>)| (name.clone(), Arc::clone(account));
+        let accounts: Vec<_> = self.accounts().iter().map(all).collect();
+        for (name, account) in accounts {
+            if let Err(error) = self.open(&account).await {
+                failed(&name, &error);
+            }
+        }
     }
 
-    fn accounts(&self) -> MutexGuard<'_, HashMap<String, Arc<Account>>> {
+    /// Opens the home of an account. The first time its usage is counted, which takes a while when there
+    /// are many files.
+    pub(crate) async fn open(&self, account: &Account) -> Result<Home, ftp_store::Error> {
+        let quota = account.terms().quota;
+        let home = self.store.open_home(&account.home, quota).await?;
+        let mut terms = account.terms();
+        // A reload may have changed it meanwhile.
+        home.set_quota(terms.quota);
+        terms.opened = Some(home.clone());
+        Ok(home)
+    }
+
+    fn accounts(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Account>>> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -192,10 +206,11 @@ impl Account {
         changed
     }
 
-    fn take_seat(self: &Arc<Self>) -> Result<Seat, EnterError> {
+    /// Takes a place among the sessions of the user.
+    pub(crate) fn take_seat(self: &Arc<Self>) -> Result<Seat, TooManySessions> {
         let mut terms = self.terms();
         if terms.sessions >= terms.max_sessions {
-            return Err(EnterError::TooManySessions(terms.sessions));
+            return Err(TooManySessions(terms.sessions));
         }
         terms.sessions += 1;
         Ok(Seat {
@@ -260,7 +275,7 @@ mod tests {
         let (Some(a), Some(b)) = (site.look_up("alice").1, site.look_up("bob").1) else {
             panic!("both are known")
         };
-        let (home, _seat) = site.enter(&a).await.unwrap();
+        let home = site.open(&a).await.unwrap();
 
         let mut richer = alice;
         richer.quota = Some(5000);
@@ -281,16 +296,16 @@ mod tests {
         assert!(a.revoked().is_cancelled());
     }
 
-    #[tokio::test]
-    async fn a_user_has_as_many_sessions_as_allowed() {
+    #[test]
+    fn a_user_has_as_many_sessions_as_allowed() {
         let dir = tempfile::tempdir().unwrap();
         let site = Site::new(Store::new(StoreOptions::default()), dir.path()).unwrap();
         site.apply(&users(&[("alice", user(&dir.path().join("alice"), "a"))]));
         let alice = site.look_up("alice").1.unwrap();
-        let (_, seat) = site.enter(&alice).await.unwrap();
-        assert!(matches!(site.enter(&alice).await, Err(EnterError::TooManySessions(1))));
+        let seat = alice.take_seat().unwrap();
+        assert_eq!(alice.take_seat().err(), Some(TooManySessions(1)));
         drop(seat);
-        site.enter(&alice).await.unwrap();
+        alice.take_seat().unwrap();
     }
 
     #[test]

@@ -78,17 +78,13 @@ fn wrong_password_and_unknown_user_fail_alike() {
 }
 
 #[test]
-fn an_unknown_user_keeps_the_same_salt() {
-    let secret = [3; KEY_BYTES];
-    assert_eq!(
-        Verifier::for_unknown(&secret, "eve"),
-        Verifier::for_unknown(&secret, "eve")
-    );
-    assert_ne!(
-        Verifier::for_unknown(&secret, "eve").salt,
-        Verifier::for_unknown(&secret, "bob").salt
-    );
-    assert_eq!(Verifier::for_unknown(&secret, "eve").salt.len(), SALT_BYTES);
+fn an_unknown_user_keeps_the_same_salt_and_looks_like_a_real_one() {
+    let real = verifier("pencil");
+    let made_up = |user| Verifier::for_unknown(&[3; KEY_BYTES], user, Some(&real));
+    assert_eq!(made_up("eve"), made_up("eve"));
+    assert_ne!(made_up("eve").salt, made_up("bob").salt);
+    assert_eq!(made_up("eve").salt.len(), real.salt.len());
+    assert_eq!(made_up("eve").iterations, real.iterations);
 }
 
 #[test]

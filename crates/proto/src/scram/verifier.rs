@@ -48,12 +48,16 @@ impl Verifier {
 
     /// A verifier for a user who does not exist: the same user gets the same salt every time, as a
     /// real one would, so that names can not be found out by asking (RFC 5802 section 9).
-    /// `secret` is the server's own and outlives restarts.
-    pub fn for_unknown(secret: &[u8; KEY_BYTES], user: &str) -> Self {
+    /// `secret` is the server's own and outlives restarts. Iteration count and length of the salt are
+    /// those of `like`, a real user's verifier, so that neither tells them apart.
+    pub fn for_unknown(secret: &[u8; KEY_BYTES], user: &str, like: Option<&Self>) -> Self {
         let seed = mac(secret, user.as_bytes());
+        let (iterations, salt_bytes) = like.map_or((DEFAULT_ITERATIONS, SALT_BYTES), |like| {
+            (like.iterations, like.salt.len())
+        });
         Self {
-            iterations: DEFAULT_ITERATIONS,
-            salt: seed.iter().copied().take(SALT_BYTES).collect(),
+            iterations,
+            salt: seed.iter().copied().cycle().take(salt_bytes).collect(),
             stored_key: mac(&seed, b"stored"),
             server_key: mac(&seed, b"server"),
         }

@@ -36,7 +36,14 @@ pub(super) fn run(file: &Path) -> anyhow::Result<()> {
 async fn serve(config: Config, known: Option<Fingerprint>, log: &LogGuard) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("signals cannot be handled")?;
     let server = Arc::new(Server::bind(config).await?);
+    let mut impatience = Signals::listen().context("signals cannot be handled")?;
     let running = Arc::clone(&server).run(signals.follow(&server, known, log));
+    tokio::pin!(running);
+    tokio::select! {
+        () = &mut running => return Ok(()),
+        // The first signal ends the server; a second one is from somebody who will not wait.
+        () = impatience.second() => server.cut(),
+    }
     running.await;
     Ok(())
 }
@@ -57,8 +64,18 @@ impl Signals {
         })
     }
 
+    /// Completes at the second SIGINT or SIGTERM.
+    async fn second(&mut self) {
+        for _ in 0..2 {
+            tokio::select! {
+                _ = self.interrupt.recv() => {}
+                _ = self.terminate.recv() => {}
+            }
+        }
+    }
+
     /// Reloads the configuration on SIGHUP and when the file changes; ends with SIGINT or SIGTERM.
-    async fn follow(&mut self, server: &Server, mut known: Option<Fingerprint>, log: &LogGuard) {
+    async fn follow(&mut self, server: &Arc<Server>, mut known: Option<Fingerprint>, log: &LogGuard) {
         let file = server.config().file.clone();
         let mut seen = known;
         let mut timer = tokio::time::interval(WATCH_INTERVAL);
@@ -79,7 +96,11 @@ impl Signals {
                 }
             }
             known = fingerprint(&file);
-            server.reload();
+            let reloading = Arc::clone(server);
+            // It reads files, and accepting must go on meanwhile.
+            if let Err(error) = tokio::task::spawn_blocking(move || reloading.reload()).await {
+                audit::failure(None, "the configuration was not reloaded", &error);
+            }
             log.set_level(server.config().server.log.level);
         }
     }

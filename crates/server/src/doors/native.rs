@@ -2,6 +2,7 @@
 
 mod download;
 mod login;
+mod record;
 mod reply;
 mod request;
 mod session;

@@ -7,10 +7,10 @@ use ftp_store::{Error, FilePath, ReadFile};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::record::Record;
 use super::reply;
-use super::request::{Failure, Stop, cancelled};
+use super::request::{Stop, cancelled};
 use super::session::Session;
-use crate::audit::{self, Outcome, Transfer};
 
 /// A `get` as it was asked for.
 pub(super) struct Asked {
@@ -63,45 +63,23 @@ pub(super) async fn run(session: &mut Session<'_>, id: u64, asked: Asked) -> Res
             body,
         },
     )?;
-    let mut moved = 0;
-    let sent = send(session, id, &file, ranges, proof, kept + repaired, &mut moved).await;
-    let result = match sent {
-        Ok(digest) => Ok(digest),
-        Err(Stop::End(end)) => {
-            let outcome = Outcome::Failed {
-                code: "lost",
-                cause: &end.to_string(),
-            };
-            log(session, &asked.path, &file, kept, repaired, moved, began, None, outcome);
-            return Err(Stop::End(end));
-        }
-        Err(Stop::Fault(failure)) => Err(failure),
-    };
-    match result {
+    let mut record = Record::new(&session.who, "get", &asked.path, began);
+    (record.size, record.kept, record.repaired) = (file.size(), kept, repaired);
+    match send(session, id, &file, ranges, proof, kept + repaired, &mut record.moved).await {
         Ok(digest) => {
             if is_new {
                 file.keep_digest(digest).await;
             }
-            log(
-                session,
-                &asked.path,
-                &file,
-                kept,
-                repaired,
-                moved,
-                began,
-                Some(digest),
-                Outcome::Done,
-            );
+            record.done(file.size(), digest);
             Ok(session.wire.reply(id, Re::End { length, digest })?)
         }
-        Err(Failure { fault, cause }) => {
-            let outcome = Outcome::Failed {
-                code: &fault.code.name(),
-                cause: &cause,
-            };
-            log(session, &asked.path, &file, kept, repaired, moved, began, None, outcome);
-            Ok(session.wire.reply(id, Re::Error(fault))?)
+        Err(Stop::End(end)) => {
+            record.lost(&end.to_string());
+            Err(Stop::End(end))
+        }
+        Err(Stop::Fault(failure)) => {
+            record.failed(&failure);
+            Ok(session.wire.reply(id, Re::Error(failure.fault))?)
         }
     }
 }
@@ -124,7 +102,7 @@ async fn plan(session: &mut Session<'_>, id: u64, file: &ReadFile, asked: &Asked
             .into());
         }
         let work = file.read_prefix(held.length(), held.block_bytes(), asked.algorithm);
-        let (own, hasher) = session.wire.busy(id, work).await?.ok_or_else(cancelled)??;
+        let (own, hasher) = session.wire.unless_cancelled(id, work).await?.ok_or_else(cancelled)??;
         let mut ranges: Vec<_> = own
             .differing(&held)
             .iter()
@@ -198,7 +176,11 @@ async fn send(
         let mut taken = if in_order { hasher.take() } else { None };
         let mut next = Some(read(file, at, to, taken.take()));
         while let Some(reading) = next.take() {
-            let (chunk, running) = session.wire.busy(id, joined(reading)).await?.ok_or_else(cancelled)??;
+            let (chunk, running) = session
+                .wire
+                .unless_cancelled(id, joined(reading))
+                .await?
+                .ok_or_else(cancelled)??;
             let length = (chunk.len() - DATA_HEAD_BYTES) as u64;
             at += length;
             taken = running;
@@ -246,17 +228,7 @@ type Reading = JoinHandle<Result<(BytesMut, Option<Hasher>), Error>>;
 fn read(file: &ReadFile, at: u64, to: u64, hasher: Option<Hasher>) -> Reading {
     let file = file.clone();
     let length = usize::try_from(to - at).unwrap_or(usize::MAX).min(MAX_DATA_BYTES);
-    tokio::spawn(async move {
-        let chunk = file.read_at(at, length, begin_data(length)).await?;
-        let Some(mut hasher) = hasher else {
-            return Ok((chunk, None));
-        };
-        let hashed = tokio::task::spawn_blocking(move || {
-            hasher.update(&chunk[DATA_HEAD_BYTES..]);
-            (chunk, Some(hasher))
-        });
-        Ok(hashed.await.expect("hashing does not panic"))
-    })
+    tokio::spawn(async move { file.read_hashed(at, length, begin_data(length), hasher).await })
 }
 
 async fn joined(reading: Reading) -> Result<(BytesMut, Option<Hasher>), Error> {
@@ -264,32 +236,4 @@ async fn joined(reading: Reading) -> Result<(BytesMut, Option<Hasher>), Error> {
         Ok(result) => result,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
-}
-
-#[expect(clippy::too_many_arguments, reason = "one argument a field of the log line")]
-fn log(
-    session: &Session<'_>,
-    path: &FilePath,
-    file: &ReadFile,
-    kept: u64,
-    repaired: u64,
-    moved: u64,
-    began: Instant,
-    digest: Option<Digest>,
-    outcome: Outcome<'_>,
-) {
-    audit::transfer(
-        &session.who,
-        &Transfer {
-            op: "get",
-            path,
-            size: file.size(),
-            moved,
-            resumed_from: kept,
-            repaired,
-            seconds: began.elapsed().as_secs_f64(),
-            digest: digest.map(|digest| digest.to_string()),
-            outcome,
-        },
-    );
 }

@@ -1,7 +1,7 @@
 //! From a stream of frames to a user: hello and SCRAM, under time limits, with the same answer in the
 //! same time for unknown users and wrong passwords.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ftp_digest::Algorithm;
@@ -10,20 +10,18 @@ use ftp_proto::{
     Code, Fault, Frame, FrameReader, FrameWriter, Limits, LoginReply, LoginRequest, PROTOCOL_VERSION, ProtocolError,
     ServerHello,
 };
-use ftp_store::Home;
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::time::{sleep, timeout};
 
 use super::Door;
 use super::wire::{Io, Reader, Writer};
 use crate::audit;
-use crate::site::{Account, EnterError, Seat};
+use crate::site::{Account, Seat};
 
 /// A user who has come in.
 pub(super) struct Entered {
     pub(super) user: String,
     pub(super) account: Arc<Account>,
-    pub(super) home: Home,
     pub(super) seat: Seat,
     pub(super) reader: Reader,
     pub(super) writer: Writer,
@@ -70,41 +68,26 @@ pub(super) async fn run(
     let denied = match timeout(limits.hello_timeout, hello(&mut reader, &mut writer, &binding)).await {
         Err(_) => Denied::Gone("no hello in time".to_owned()),
         Ok(Err(denied)) => denied,
-        Ok(Ok(())) => match door.gate.shut_out(peer.ip()) {
-            Some(left) => {
-                let mut fault = Fault::new(
-                    Code::TryLater,
-                    format!(
-                        "too many failed logins from this address; try again in {} s",
-                        left.as_secs() + 1
-                    ),
-                );
-                fault.retry_after_ms = u64::try_from(left.as_millis()).ok();
-                Denied::Refused {
-                    fault: fault.into(),
-                    user: None,
-                    cause: "the address is shut out".to_owned(),
+        Ok(Ok(())) => {
+            let login = timeout(
+                limits.login_timeout,
+                login(door, &mut reader, &mut writer, &binding, peer.ip()),
+            );
+            match login.await {
+                Err(_) => Denied::Gone("no login in time".to_owned()),
+                Ok(Err(denied)) => denied,
+                Ok(Ok((user, account, seat))) => {
+                    door.gate.succeeded(peer.ip(), &user);
+                    return Some(Entered {
+                        user,
+                        account,
+                        seat,
+                        reader,
+                        writer,
+                    });
                 }
             }
-            None => {
-                let login = timeout(limits.login_timeout, login(door, &mut reader, &mut writer, &binding));
-                match login.await {
-                    Err(_) => Denied::Gone("no login in time".to_owned()),
-                    Ok(Err(denied)) => denied,
-                    Ok(Ok((user, account, home, seat))) => {
-                        door.gate.succeeded(peer.ip());
-                        return Some(Entered {
-                            user,
-                            account,
-                            home,
-                            seat,
-                            reader,
-                            writer,
-                        });
-                    }
-                }
-            }
-        },
+        }
     };
     let fault = match denied {
         Denied::Gone(cause) => {
@@ -117,7 +100,7 @@ pub(super) async fn run(
         }
         Denied::Wrong { user, cause } => {
             audit::login_failed(session, peer, Some(&user), &cause.to_string());
-            let (pause, shut_out) = door.gate.failed(peer.ip());
+            let (pause, shut_out) = door.gate.failed(peer.ip(), &user);
             if let Some(failures) = shut_out {
                 audit::shut_out(peer.ip(), failures, limits.shut_out);
             }
@@ -131,9 +114,7 @@ pub(super) async fn run(
     let _ = timeout(limits.hello_timeout, async {
         writer.send(&LoginReply::Error(fault)).await?;
         writer.shutdown().await?;
-        // Unread bytes at close would make TCP reset the connection and take the answer with it.
-        while reader.next().await?.is_some() {}
-        Ok::<(), ProtocolError>(())
+        reader.drain().await
     })
     .await;
     None
@@ -171,7 +152,9 @@ async fn login(
     reader: &mut Reader,
     writer: &mut Writer,
     binding: &Binding,
-) -> Result<(String, Arc<Account>, Home, Seat), Denied> {
+    peer: IpAddr,
+) -> Result<(String, Arc<Account>, Seat), Denied> {
+    refuse_shut_out(door, peer)?;
     let LoginRequest::Login {
         mechanism,
         message: first,
@@ -200,6 +183,8 @@ async fn login(
     let LoginRequest::Proof { message: proof } = message(reader).await? else {
         return Err(out_of_order());
     };
+    // Again, for many logins may have been begun before the first one failed.
+    refuse_shut_out(door, peer)?;
     let answer = exchange.finish(&proof).map_err(|cause| match cause {
         ScramError::Proof | ScramError::Binding | ScramError::Nonce => Denied::Wrong {
             user: user.clone(),
@@ -213,19 +198,9 @@ async fn login(
             cause: ScramError::Proof,
         });
     };
-    let (home, seat) = door.site.enter(&account).await.map_err(|error| {
-        let fault = match &error {
-            EnterError::TooManySessions(most) => {
-                Fault::new(Code::TooManySessions, error.to_string()).with_figures(*most as u64, *most as u64, 1)
-            }
-            EnterError::Home(source) => {
-                audit::failure(None, "cannot open a home", source);
-                Fault::new(
-                    Code::Internal,
-                    "the server cannot open this user's home; its log says why",
-                )
-            }
-        };
+    let seat = account.take_seat().map_err(|error| {
+        let most = error.0 as u64;
+        let fault = Fault::new(Code::TooManySessions, error.to_string()).with_figures(most, most, 1);
         Denied::Refused {
             fault: fault.into(),
             user: Some(user.clone()),
@@ -233,7 +208,24 @@ async fn login(
         }
     })?;
     writer.send(&LoginReply::Welcome { message: answer }).await?;
-    Ok((user, account, home, seat))
+    Ok((user, account, seat))
+}
+
+fn refuse_shut_out(door: &Door, peer: IpAddr) -> Result<(), Denied> {
+    let Some(left) = door.gate.shut_out(peer) else {
+        return Ok(());
+    };
+    let message = format!(
+        "too many failed logins from this address; try again in {} s",
+        left.as_secs() + 1
+    );
+    let mut fault = Fault::new(Code::TryLater, message);
+    fault.retry_after_ms = u64::try_from(left.as_millis()).ok();
+    Err(Denied::Refused {
+        fault: fault.into(),
+        user: None,
+        cause: "the address is shut out".to_owned(),
+    })
 }
 
 async fn message(reader: &mut Reader) -> Result<LoginRequest, Denied> {

@@ -42,10 +42,7 @@ const INTERNAL: &str = "the server failed to do this; its log says why";
 /// Whether the administrator has to look at it rather than the user.
 pub(super) fn is_internal(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if !is_full(source))
-        || matches!(
-            error,
-            Error::InUse { .. } | Error::PermissionDenied { .. } | Error::Gap { .. }
-        )
+        || matches!(error, Error::InUse { .. } | Error::PermissionDenied { .. })
 }
 
 fn is_full(source: &io::Error) -> bool {
@@ -58,8 +55,8 @@ fn code(error: &Error) -> Code {
         Error::DigestMismatch { .. } => Code::DigestMismatch,
         Error::Exists { .. } => Code::Exists,
         Error::HomeItself | Error::ReadOnly { .. } => Code::NotPermitted,
-        Error::Gap { .. } | Error::InUse { .. } | Error::Io { .. } | Error::PermissionDenied { .. } => Code::Internal,
-        Error::IntoItself { .. } | Error::StagingVersion { .. } => Code::BadRequest,
+        Error::InUse { .. } | Error::Io { .. } | Error::PermissionDenied { .. } => Code::Internal,
+        Error::Gap { .. } | Error::IntoItself { .. } | Error::StagingVersion { .. } => Code::BadRequest,
         Error::IsDirectory { .. } => Code::IsDirectory,
         Error::LengthMismatch { .. } | Error::TooLong { .. } => Code::LengthMismatch,
         Error::NoSpace { .. } => Code::NoSpace,

@@ -3,11 +3,13 @@
 use ftp_digest::Algorithm;
 use ftp_proto::{Code, Fault, MAX_HEADER_BYTES, Op, Page, ProtocolError, Re, Request, decode_name};
 use ftp_store::{Error, FilePath, Home};
+use tokio::time::Instant;
 
+use super::record::Record;
 use super::session::Session;
 use super::wire::End;
 use super::{download, reply, small, upload};
-use crate::audit::{self, Outcome, Transfer};
+use crate::audit::{self, Outcome};
 use crate::config::Rights;
 
 /// How much JSON a page of a listing may take: well below the longest header.
@@ -116,10 +118,16 @@ impl From<ProtocolError> for Stop {
     }
 }
 
-impl From<Fault> for Stop {
+impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
         let cause = fault.message.clone();
-        Self::Fault(Failure { fault, cause })
+        Self { fault, cause }
+    }
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault.into())
     }
 }
 
@@ -322,7 +330,7 @@ async fn perform(session: &mut Session<'_>, id: u64, op: Op) -> Result<(), Stop>
         Op::Rmdir { path, recursive } => {
             let path = resolve(session, &path)?;
             let work = session.home.remove_dir(&path, recursive);
-            session.wire.busy(id, work).await?.ok_or_else(cancelled)??;
+            session.wire.unless_cancelled(id, work).await?.ok_or_else(cancelled)??;
             audit::request(&session.who, "rmdir", &path, None, Outcome::Done);
             session.wire.reply(id, Re::Ok)?;
         }
@@ -394,27 +402,20 @@ async fn copy(session: &mut Session<'_>, id: u64, from: &str, to: &str, replace:
         .into());
     }
     let replace = may_replace(&session.home, session.rights(), &to, replace).await?;
-    let began = tokio::time::Instant::now();
+    let record = Record::new(&session.who, "cp", &to, Instant::now());
     let work = session.home.copy(&from, &to, replace);
-    let stored = match session.wire.busy(id, work).await?.ok_or_else(cancelled)? {
-        Ok(stored) => stored,
-        Err(error) => return Err(with_existing(&session.home, error).await.into()),
-    };
-    audit::transfer(
-        &session.who,
-        &Transfer {
-            op: "cp",
-            path: &to,
-            size: stored.size,
-            moved: 0,
-            resumed_from: 0,
-            repaired: 0,
-            seconds: began.elapsed().as_secs_f64(),
-            digest: Some(stored.digest.to_string()),
-            outcome: Outcome::Done,
-        },
-    );
-    Ok(session.wire.reply(id, Re::Stored(reply::stored(&stored)))?)
+    let copied = session.wire.unless_cancelled(id, work).await?;
+    match copied.ok_or_else(cancelled)? {
+        Ok(stored) => {
+            record.done(stored.size, stored.digest);
+            Ok(session.wire.reply(id, Re::Stored(reply::stored(&stored)))?)
+        }
+        Err(error) => {
+            let failure = with_existing(&session.home, error).await;
+            record.failed(&failure);
+            Ok(session.wire.reply(id, Re::Error(failure.fault))?)
+        }
+    }
 }
 
 async fn sum(session: &mut Session<'_>, id: u64, path: &str, algorithm: Algorithm, fresh: bool) -> Result<(), Stop> {
@@ -426,8 +427,8 @@ async fn sum(session: &mut Session<'_>, id: u64, path: &str, algorithm: Algorith
     let digest = match kept {
         Some(kept) => kept,
         None => {
-            let work = session.home.digest(&path, algorithm, fresh);
-            session.wire.busy(id, work).await?.ok_or_else(cancelled)??
+            let work = file.digest(algorithm, fresh);
+            session.wire.unless_cancelled(id, work).await?.ok_or_else(cancelled)??
         }
     };
     Ok(session.wire.reply(
@@ -446,7 +447,7 @@ async fn list(session: &mut Session<'_>, id: u64, path: &str, digests: bool) -> 
     let mut listing = session.home.list(&path, digests).await?;
     while let Some(entries) = session
         .wire
-        .busy(id, listing.next_page())
+        .unless_cancelled(id, listing.next_page())
         .await?
         .ok_or_else(cancelled)??
     {

@@ -1,6 +1,7 @@
 //! The life of a session after its login, top to bottom.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use ftp_proto::{BEAT_INTERVAL, Code, Fault, Re, Request};
@@ -30,7 +31,7 @@ const SHRINK_AFTER: Duration = Duration::from_millis(200);
 /// A logged-in user's session. No request can be served without one.
 pub(super) struct Session<'a> {
     pub(super) door: &'a Door,
-    pub(super) wire: Wire,
+    pub(super) wire: &'a mut Wire,
     pub(super) who: Who,
     pub(super) home: Home,
     pub(super) cwd: FilePath,
@@ -52,30 +53,20 @@ pub(super) async fn run(door: &Door, entered: Entered, who: Who) {
     let began = Instant::now();
     let Entered {
         account,
-        home,
         seat,
         reader,
         writer,
         ..
     } = entered;
+    let mut wire = Wire::new(reader, writer);
     let mut requests = 0;
-    let mut session = Session {
-        door,
-        wire: Wire::new(reader, writer),
-        who: who.clone(),
-        home,
-        cwd: FilePath::root(),
-        account: &account,
-        pending: VecDeque::new(),
-        pending_bytes: 0,
-    };
     let end = tokio::select! {
         biased;
         () = door.cut.cancelled() => shutting_down(),
         () = account.revoked().cancelled() => {
             End::Bye(Fault::new(Code::LoginFailed, "the administrator changed or removed this account"))
         }
-        end = session.serve(&mut requests) => match end {
+        end = serve(door, &account, &mut wire, &who, &mut requests) => match end {
             Err(end) => end,
             Ok(never) => match never {},
         },
@@ -83,9 +74,39 @@ pub(super) async fn run(door: &Door, entered: Entered, who: Who) {
     if let End::Lost(error) = &end {
         tracing::debug!(session = who.session, error = %error, "connection lost");
     }
-    session.wire.close(&end).await;
+    wire.close(&end).await;
     audit::session_end(&who, &end.to_string(), began.elapsed().as_secs_f64(), requests);
     drop(seat);
+}
+
+/// Opens the home, which the first time may take longer than a login may, and serves requests in it.
+async fn serve(
+    door: &Door,
+    account: &Account,
+    wire: &mut Wire,
+    who: &Who,
+    requests: &mut u64,
+) -> Result<Infallible, End> {
+    let home = wire.busy(door.site.open(account)).await?.map_err(|error| {
+        audit::failure(Some(who.session), "cannot open a home", &error);
+        let message = "the server cannot open this user's home; its log says why";
+        End::Bye(Fault::new(Code::Internal, message))
+    })?;
+    let mut session = Session {
+        door,
+        wire,
+        who: who.clone(),
+        home,
+        cwd: FilePath::root(),
+        account,
+        pending: VecDeque::new(),
+        pending_bytes: 0,
+    };
+    loop {
+        let request = session.next().await?;
+        *requests += 1;
+        request::dispatch(&mut session, request).await?;
+    }
 }
 
 fn shutting_down() -> End {
@@ -96,17 +117,9 @@ fn shutting_down() -> End {
 }
 
 impl Session<'_> {
-    async fn serve(&mut self, requests: &mut u64) -> Result<std::convert::Infallible, End> {
-        loop {
-            let request = self.next().await?;
-            *requests += 1;
-            request::dispatch(self, request).await?;
-        }
-    }
-
     /// The next request. Answers that are due are sent first.
     async fn next(&mut self) -> Result<Request, End> {
-        let idle = self.door.gate.limits().idle_timeout;
+        let idle = self.idle_timeout();
         loop {
             self.answer_finished().await?;
             if self.wire.ready()? {
@@ -134,6 +147,11 @@ impl Session<'_> {
                 }
             }
         }
+    }
+
+    /// How long a client may send nothing of use while it beats.
+    pub(super) fn idle_timeout(&self) -> Duration {
+        self.door.gate.limits().idle_timeout
     }
 
     /// What the user may do now; a reload may have changed it.

@@ -1,23 +1,23 @@
 //! Small uploads, which go without asking: their body is taken in whole, and they are stored while the
 //! next ones arrive, so that many of them share the cost of being made durable.
 
-use bytes::BytesMut;
+use bytes::Bytes;
 use ftp_digest::Digest;
 use ftp_proto::{Code, Fault, MAX_DATA_BYTES, Op, ProtocolError, Re};
 use ftp_store::{Error, FilePath, Home, Resume, Stored, UploadSpec};
 use tokio::time::Instant;
 
+use super::record::Record;
 use super::reply;
-use super::request::{Failure, Stop, may_replace, resolve, with_existing};
+use super::request::{Stop, may_replace, resolve, with_existing};
 use super::session::Session;
 use super::upload::Asked;
 use super::wire::{End, Incoming};
-use crate::audit::{self, Outcome, Transfer, Who};
 
 /// How a body ended.
 enum Body {
     Whole {
-        bytes: BytesMut,
+        bytes: Bytes,
         length: u64,
         digest: Digest,
     },
@@ -39,23 +39,20 @@ pub(super) async fn run(session: &mut Session<'_>, id: u64, asked: Asked) -> Res
             return Err(stop);
         }
     };
-    let (home, who, size, target) = (session.home.clone(), session.who.clone(), bytes.len(), path.clone());
+    let (home, size) = (session.home.clone(), bytes.len());
+    let mut record = Record::new(&session.who, "put", &path, began);
+    (record.size, record.moved) = (length, length);
+    let target = path.clone();
     let work = async move {
-        let stored = store(&home, &path, spec, bytes, length, digest).await;
-        let seconds = began.elapsed().as_secs_f64();
-        match stored {
+        match store(&home, &path, spec, bytes, length, digest).await {
             Ok(stored) => {
-                log(&who, &path, length, seconds, Some(stored.digest), Outcome::Done);
+                record.done(stored.size, stored.digest);
                 Re::Stored(reply::stored(&stored))
             }
             Err(error) => {
-                let Failure { fault, cause } = with_existing(&home, error).await;
-                let outcome = Outcome::Failed {
-                    code: &fault.code.name(),
-                    cause: &cause,
-                };
-                log(&who, &path, length, seconds, None, outcome);
-                Re::Error(fault)
+                let failure = with_existing(&home, error).await;
+                record.failed(&failure);
+                Re::Error(failure.fault)
             }
         }
     };
@@ -67,7 +64,7 @@ pub(super) async fn drain(session: &mut Session<'_>, id: u64) -> Result<(), End>
     body(session, id).await.map(drop)
 }
 
-type Prepared = (FilePath, UploadSpec, BytesMut, u64, Digest);
+type Prepared = (FilePath, UploadSpec, Bytes, u64, Digest);
 
 async fn prepare(session: &mut Session<'_>, asked: Asked, body: Body) -> Result<Prepared, Stop> {
     let path = resolve(session, &asked.path)?;
@@ -96,17 +93,17 @@ async fn prepare(session: &mut Session<'_>, asked: Asked, body: Body) -> Result<
 }
 
 async fn body(session: &mut Session<'_>, id: u64) -> Result<Body, End> {
-    let mut bytes = BytesMut::new();
-    let mut too_long = false;
+    let mut bytes = Bytes::new();
+    let (mut too_long, idle) = (false, session.idle_timeout());
     loop {
-        match session.wire.receive(ftp_proto::PEER_TIMEOUT).await? {
+        match session.wire.receive(idle).await? {
             Incoming::Data(chunk) if too_long || bytes.len() + chunk.len() > MAX_DATA_BYTES => {
                 too_long = true;
-                bytes = BytesMut::new();
+                bytes = Bytes::new();
             }
-            // The usual body is one chunk, and is taken over without a copy.
-            Incoming::Data(chunk) if bytes.is_empty() => bytes = BytesMut::from(chunk),
-            Incoming::Data(chunk) => bytes.extend_from_slice(&chunk),
+            // The usual body is one chunk, and is kept without a copy.
+            Incoming::Data(chunk) if bytes.is_empty() => bytes = chunk,
+            Incoming::Data(chunk) => bytes = [bytes, chunk].concat().into(),
             Incoming::Request(request) if request.id == id => match request.op {
                 Op::End { .. } if too_long => return Ok(Body::TooLong),
                 Op::End { length, digest } => return Ok(Body::Whole { bytes, length, digest }),
@@ -122,33 +119,16 @@ async fn store(
     home: &Home,
     path: &FilePath,
     spec: UploadSpec,
-    bytes: BytesMut,
+    bytes: Bytes,
     length: u64,
     digest: Digest,
 ) -> Result<Stored, Error> {
     let mut upload = home.begin_upload(path, spec).await?;
     let stored = async {
         if !bytes.is_empty() {
-            upload.write_at(0, bytes.freeze()).await?;
+            upload.write_at(0, bytes).await?;
         }
         upload.commit(length, digest).await
     };
     stored.await
-}
-
-fn log(who: &Who, path: &FilePath, size: u64, seconds: f64, digest: Option<Digest>, outcome: Outcome<'_>) {
-    audit::transfer(
-        who,
-        &Transfer {
-            op: "put",
-            path,
-            size,
-            moved: size,
-            resumed_from: 0,
-            repaired: 0,
-            seconds,
-            digest: digest.map(|digest| digest.to_string()),
-            outcome,
-        },
-    );
 }

@@ -76,6 +76,9 @@ impl House {
     async fn enter(&self) -> Peer {
         let mut peer = self.connect();
         peer.log_in("alice", "pencil").await.unwrap();
+        // The first answer says that the home is open.
+        peer.send(0, Op::Ping).await;
+        assert_eq!(peer.reply().await, (0, Re::Ok));
         peer
     }
 

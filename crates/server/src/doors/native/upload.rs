@@ -1,15 +1,18 @@
 //! Uploads that ask first: refused before a byte flows, resumed where they broke off.
 
+use std::time::Duration;
+
 use ftp_digest::{Algorithm, Digest};
-use ftp_proto::{BlockList, Code, Fault, Op, PEER_TIMEOUT, ProtocolError, Re, ResumeMode, Timestamp};
-use ftp_store::{Error, FilePath, Resume, Stored, Upload, UploadSpec};
+use ftp_proto::{BlockList, Code, Fault, Op, ProtocolError, Re, Request, ResumeMode, Timestamp};
+use ftp_store::{Error, Resume, Stored, Upload, UploadSpec};
 use tokio::time::Instant;
 
+use super::record::Record;
 use super::reply;
 use super::request::{Failure, Stop, cancelled, may_replace, resolve, with_existing};
 use super::session::Session;
 use super::wire::{End, Incoming};
-use crate::audit::{self, Outcome, Transfer};
+use crate::audit;
 
 /// A `put` as it was asked for.
 pub(super) struct Asked {
@@ -22,17 +25,10 @@ pub(super) struct Asked {
     pub(super) resume: ResumeMode,
 }
 
-/// What moved so far.
-#[derive(Default)]
-struct Tally {
-    held: u64,
-    moved: u64,
-    repaired: u64,
-}
-
 /// How the body ended.
 enum Body {
     Whole {
+        upload: Box<Upload>,
         length: u64,
         digest: Digest,
     },
@@ -40,6 +36,8 @@ enum Body {
     Refused(Failure),
     /// The client can not go on, or has to be told that it can not.
     Stopped(Failure),
+    /// The client cancelled by a request of its own, with this id.
+    Cancelled(u64),
 }
 
 /// Serves the upload from its request to its answer.
@@ -60,106 +58,105 @@ pub(super) async fn run(session: &mut Session<'_>, id: u64, asked: Asked) -> Res
         make_parents: asked.parents,
     };
     let beginning = session.home.begin_upload(&path, spec);
-    let mut upload = match session.wire.busy(id, beginning).await?.ok_or_else(cancelled)? {
+    let beginning = session.wire.unless_cancelled(id, beginning).await?;
+    let mut upload = match beginning.ok_or_else(cancelled)? {
         Ok(upload) => upload,
         Err(error) => return Err(with_existing(&session.home, error).await.into()),
     };
-    let mut tally = Tally {
-        held: upload.held(),
-        ..Tally::default()
-    };
+    let mut record = Record::new(&session.who, "put", &path, began);
+    record.size = asked.size.unwrap_or(0);
+    record.kept = upload.held();
     let have = if upload.held() > 0 {
-        let blocks = session
-            .wire
-            .busy(id, upload.held_blocks())
-            .await?
-            .ok_or_else(cancelled)??;
-        Some(BlockList::from(&blocks))
+        let comparing = session.wire.unless_cancelled(id, upload.held_blocks()).await?;
+        Some(BlockList::from(&comparing.ok_or_else(cancelled)??))
     } else {
         None
     };
     session.wire.reply(id, Re::Go { have })?;
     session.wire.flush().await?;
 
-    let body = body(session, id, &mut upload, &mut tally).await;
-    let result = match body {
+    match body(session, id, upload, &mut record).await {
         Err(end) => {
-            let cause = end.to_string();
-            log(
-                session,
-                &path,
-                &tally,
-                asked.size,
-                began,
-                None,
-                Outcome::Failed {
-                    code: "lost",
-                    cause: &cause,
-                },
-            );
-            return Err(end.into());
+            record.lost(&end.to_string());
+            Err(end.into())
         }
-        Ok(Body::Refused(Failure { fault, cause })) => {
-            let outcome = Outcome::Failed {
-                code: &fault.code.name(),
-                cause: &cause,
-            };
-            log(session, &path, &tally, asked.size, began, None, outcome);
-            return Ok(());
+        Ok(Body::Refused(failure)) => {
+            record.failed(&failure);
+            Ok(())
         }
-        Ok(Body::Stopped(failure)) => Err(failure),
-        Ok(Body::Whole { length, digest }) => commit(session, upload, length, digest).await?,
-    };
-    match result {
-        Ok(stored) => {
-            let digest = Some(stored.digest);
-            log(session, &path, &tally, Some(stored.size), began, digest, Outcome::Done);
-            Ok(session.wire.reply(id, Re::Stored(reply::stored(&stored)))?)
+        Ok(Body::Stopped(failure)) => {
+            record.failed(&failure);
+            refuse(session, id, failure)
         }
-        Err(Failure { fault, cause }) => {
-            let outcome = Outcome::Failed {
-                code: &fault.code.name(),
-                cause: &cause,
-            };
-            log(session, &path, &tally, asked.size, began, None, outcome);
-            let taken_over = fault.code == Code::TakenOver;
-            session.wire.reply(id, Re::Error(fault.clone()))?;
-            // Whoever was taken over is cut: often it is a connection that died without knowing.
-            if taken_over {
-                Err(End::Bye(fault).into())
-            } else {
-                Ok(())
-            }
+        Ok(Body::Cancelled(cancel)) => {
+            let failure = Failure::from(cancelled());
+            record.failed(&failure);
+            refuse(session, id, failure)?;
+            Ok(session.wire.reply(cancel, Re::Ok)?)
         }
+        Ok(Body::Whole { upload, length, digest }) => match commit(session, *upload, length, digest, record).await? {
+            Ok(stored) => Ok(session.wire.reply(id, Re::Stored(reply::stored(&stored)))?),
+            Err(failure) => refuse(session, id, failure),
+        },
+    }
+}
+
+/// Answers a failed upload that is logged already. Whoever was taken over is cut: often it is a
+/// connection that died without knowing.
+fn refuse(session: &mut Session<'_>, id: u64, failure: Failure) -> Result<(), Stop> {
+    let Failure { fault, .. } = failure;
+    session.wire.reply(id, Re::Error(fault.clone()))?;
+    if fault.code == Code::TakenOver {
+        Err(End::Bye(fault).into())
+    } else {
+        Ok(())
     }
 }
 
 /// Takes in data until the trailer. After a failure of this side the client is told at once, and the
 /// rest of the body is passed over.
-async fn body(session: &mut Session<'_>, id: u64, upload: &mut Upload, tally: &mut Tally) -> Result<Body, End> {
+async fn body(session: &mut Session<'_>, id: u64, mut upload: Upload, record: &mut Record) -> Result<Body, End> {
     let superseded = upload.superseded();
-    let mut position = upload.held();
+    let (held, idle) = (upload.held(), session.idle_timeout());
+    let mut position = held;
     loop {
         let incoming = tokio::select! {
             biased;
             () = superseded.cancelled() => {
                 return Ok(Body::Stopped(Error::Superseded { path: upload.path().clone() }.into()));
             }
-            incoming = session.wire.receive(PEER_TIMEOUT) => incoming?,
+            incoming = session.wire.receive(idle) => incoming?,
         };
         match incoming {
             Incoming::Data(chunk) => {
                 let length = chunk.len() as u64;
                 if let Err(error) = upload.write_at(position, chunk).await {
-                    return refuse_rest(session, id, error.into()).await;
+                    // Path and quota are free again before the client has stopped.
+                    drop(upload);
+                    return refuse_rest(session, id, idle, error.into()).await;
                 }
-                tally.repaired += tally.held.saturating_sub(position).min(length);
-                tally.moved += length;
+                let repaired = held.saturating_sub(position).min(length);
+                record.repaired += repaired;
+                record.kept = record.kept.saturating_sub(repaired);
+                record.moved += length;
                 position += length;
+            }
+            Incoming::Request(Request {
+                op: Op::Cancel { target },
+                id: cancel,
+            }) if target == id => {
+                session.wire.cancel_answered(id);
+                return Ok(Body::Cancelled(cancel));
             }
             Incoming::Request(request) if request.id == id => match request.op {
                 Op::At { offset } => position = offset,
-                Op::End { length, digest } => return Ok(Body::Whole { length, digest }),
+                Op::End { length, digest } => {
+                    return Ok(Body::Whole {
+                        upload: Box::new(upload),
+                        length,
+                        digest,
+                    });
+                }
                 Op::Fail { message } => {
                     let cause = format!("the client gave up: {message}");
                     let message = "the client gave up; what arrived is kept for a resume";
@@ -175,14 +172,14 @@ async fn body(session: &mut Session<'_>, id: u64, upload: &mut Upload, tally: &m
     }
 }
 
-async fn refuse_rest(session: &mut Session<'_>, id: u64, failure: Failure) -> Result<Body, End> {
+async fn refuse_rest(session: &mut Session<'_>, id: u64, idle: Duration, failure: Failure) -> Result<Body, End> {
     if failure.fault.code == Code::TakenOver {
         return Ok(Body::Stopped(failure));
     }
     session.wire.reply(id, Re::Error(failure.fault.clone()))?;
     session.wire.flush().await?;
     loop {
-        match session.wire.receive(PEER_TIMEOUT).await? {
+        match session.wire.receive(idle).await? {
             Incoming::Data(_) => {}
             Incoming::Request(request) if request.id == id => match request.op {
                 Op::At { .. } => {}
@@ -194,52 +191,34 @@ async fn refuse_rest(session: &mut Session<'_>, id: u64, failure: Failure) -> Re
     }
 }
 
-/// Checks, makes durable and publishes. That can not be cancelled any more, only waited for.
+/// Checks, makes durable, publishes and logs. That goes on whatever becomes of the session.
 async fn commit(
     session: &mut Session<'_>,
     upload: Upload,
     length: u64,
     digest: Digest,
+    record: Record,
 ) -> Result<Result<Stored, Failure>, End> {
-    /// No request has this id, so no cancel can be meant.
-    const NO_REQUEST: u64 = u64::MAX;
-    let committing = session.door.tasks.spawn(upload.commit(length, digest));
-    match session.wire.busy(NO_REQUEST, committing).await? {
-        Some(Ok(Ok(stored))) => Ok(Ok(stored)),
-        Some(Ok(Err(error))) => Ok(Err(with_existing(&session.home, error).await)),
-        Some(Err(error)) => {
-            audit::failure(Some(session.who.session), "an upload ended unexpectedly", &error);
-            let fault = Fault::new(Code::Internal, "the server failed to do this; its log says why");
-            Ok(Err(Failure {
-                cause: error.to_string(),
-                fault,
-            }))
+    let home = session.home.clone();
+    let committing = session.door.tasks.spawn(async move {
+        match upload.commit(length, digest).await {
+            Ok(stored) => {
+                record.done(stored.size, stored.digest);
+                Ok(stored)
+            }
+            Err(error) => {
+                let failure = with_existing(&home, error).await;
+                record.failed(&failure);
+                Err(failure)
+            }
         }
-        None => Err(End::Closed),
-    }
-}
-
-fn log(
-    session: &Session<'_>,
-    path: &FilePath,
-    tally: &Tally,
-    size: Option<u64>,
-    began: Instant,
-    digest: Option<Digest>,
-    outcome: Outcome<'_>,
-) {
-    audit::transfer(
-        &session.who,
-        &Transfer {
-            op: "put",
-            path,
-            size: size.unwrap_or(tally.held + tally.moved),
-            moved: tally.moved,
-            resumed_from: tally.held - tally.repaired.min(tally.held),
-            repaired: tally.repaired,
-            seconds: began.elapsed().as_secs_f64(),
-            digest: digest.map(|digest| digest.to_string()),
-            outcome,
-        },
-    );
+    });
+    Ok(session.wire.busy(committing).await?.unwrap_or_else(|error| {
+        audit::failure(Some(session.who.session), "an upload ended unexpectedly", &error);
+        let fault = Fault::new(Code::Internal, "the server failed to do this; its log says why");
+        Err(Failure {
+            cause: error.to_string(),
+            fault,
+        })
+    }))
 }

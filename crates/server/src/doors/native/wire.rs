@@ -159,9 +159,26 @@ impl Wire {
         }
     }
 
-    /// Runs work of the server without looking dead to the client. `None` when the client cancelled the
-    /// request `id`; the work is dropped then.
-    pub(super) async fn busy<T>(&mut self, id: u64, work: impl Future<Output = T>) -> Result<Option<T>, End> {
+    /// Runs work of the server without looking dead to the client, and to its end whatever the client says.
+    pub(super) async fn busy<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
+        tokio::pin!(work);
+        loop {
+            let beat = self.last_sent + BEAT_INTERVAL;
+            tokio::select! {
+                biased;
+                done = &mut work => return Ok(done),
+                () = sleep_until(beat) => self.beat().await?,
+                read = self.read_ahead() => read?,
+            }
+        }
+    }
+
+    /// As [`Wire::busy`], but `None` when the client cancels the request `id`; the work is dropped then.
+    pub(super) async fn unless_cancelled<T>(
+        &mut self,
+        id: u64,
+        work: impl Future<Output = T>,
+    ) -> Result<Option<T>, End> {
         tokio::pin!(work);
         loop {
             let beat = self.last_sent + BEAT_INTERVAL;
@@ -190,6 +207,8 @@ impl Wire {
                 sent = self.writer.flush() => {
                     sent?;
                     self.last_sent = Instant::now();
+                    // Whoever takes in a chunk lives, even if it has no time for beats.
+                    self.last_heard = self.last_sent;
                     return Ok(true);
                 }
                 frame = self.reader.next(), if self.ahead_bytes < READ_AHEAD_BYTES => {
@@ -209,12 +228,17 @@ impl Wire {
             if self.take_cancel(id) {
                 return Ok(());
             }
-            if self.ahead_bytes >= READ_AHEAD_BYTES {
-                return std::future::pending().await;
-            }
-            let frame = self.reader.next().await?;
-            self.arrived(frame)?;
+            self.read_ahead().await?;
         }
+    }
+
+    /// Reads a frame ahead, if there is room for it.
+    async fn read_ahead(&mut self) -> Result<(), End> {
+        if self.ahead_bytes >= READ_AHEAD_BYTES {
+            return std::future::pending().await;
+        }
+        let frame = self.reader.next().await?;
+        self.arrived(frame)
     }
 
     fn arrived(&mut self, frame: Option<Frame>) -> Result<(), End> {
@@ -274,9 +298,10 @@ impl Wire {
                 })?;
             }
             self.writer.shutdown().await?;
-            // Unread bytes at close would make TCP reset the connection and take the goodbye with it.
-            while !matches!(end, End::Lost(_)) && self.reader.next().await?.is_some() {}
-            Ok::<(), ProtocolError>(())
+            match end {
+                End::Lost(_) => Ok::<(), ProtocolError>(()),
+                _ => self.reader.drain().await,
+            }
         };
         let _ = tokio::time::timeout(FAREWELL, goodbye).await;
     }
