@@ -22,9 +22,10 @@ pub enum Error {
         /// The target.
         path: FilePath,
     },
-    /// What arrived is not what was announced. The staged bytes are kept for a resume.
+    /// What arrived is not what was announced. The staged bytes of an upload are kept for a resume, if
+    /// it asked for that.
     #[error(
-        "{path}: the bytes received have the digest {found}, the source has {expected}; nothing was stored, resume to repair"
+        "{path}: the bytes received have the digest {found}, the source has {expected}; nothing was stored, send it again"
     )]
     DigestMismatch {
         /// The target.
@@ -83,8 +84,9 @@ pub enum Error {
         /// The directory.
         path: FilePath,
     },
-    /// The upload is shorter or longer than its sender says. The staged bytes are kept.
-    #[error("{path}: {found} bytes arrived, {expected} were announced; nothing was stored, resume to complete")]
+    /// The upload is shorter or longer than its sender says. The staged bytes are kept for a resume, if
+    /// it asked for that.
+    #[error("{path}: {found} bytes arrived, {expected} were announced; nothing was stored, send it again")]
     LengthMismatch {
         /// The target.
         path: FilePath,

@@ -111,13 +111,16 @@ impl StagedFile {
         self.booking.limit(bytes);
     }
 
-    /// Saves the record, from when on a crash loses nothing.
+    /// Saves the record, from when on a crash loses nothing. Bytes that are not kept have none.
     pub(crate) fn save_record(&mut self) -> Result<()> {
-        if let Fate::Keep { record, saved, .. } = &mut self.fate {
-            record.save(self.home.staging(), &self.id)?;
-            *saved = true;
+        match &mut self.fate {
+            Fate::Keep { record, saved } => {
+                record.save(self.home.staging(), &self.id)?;
+                *saved = true;
+                Ok(())
+            }
+            Fate::Gone | Fate::Temporary => staging::delete_record(self.home.staging(), &self.id),
         }
-        Ok(())
     }
 
     /// Writes inside or directly behind the bytes held, reserving what was not announced.

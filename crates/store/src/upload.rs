@@ -38,7 +38,7 @@ pub enum Resume {
 }
 
 /// What is announced before the first byte.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UploadSpec {
     /// The size in bytes; `None` if it shows only at the end, as with standard input.
     pub size: Option<u64>,
@@ -52,10 +52,27 @@ pub struct UploadSpec {
     pub algorithm: Algorithm,
     /// Whether missing parent directories are made.
     pub make_parents: bool,
+    /// Whether what is staged stays for a resume when the upload fails or is dropped. Without, it is
+    /// deleted then, and what an earlier upload to the path had left with it.
+    pub keep: bool,
 }
 
-/// A running upload. Dropping it detaches: what is staged stays for a resume until it expires, what
-/// was reserved beyond it is given back.
+impl Default for UploadSpec {
+    fn default() -> Self {
+        Self {
+            size: None,
+            modified: None,
+            replace: false,
+            resume: Resume::default(),
+            algorithm: Algorithm::default(),
+            make_parents: false,
+            keep: true,
+        }
+    }
+}
+
+/// A running upload. Dropping it detaches: what is staged stays for a resume until it expires (with
+/// [`UploadSpec::keep`]), what was reserved beyond it is given back.
 pub struct Upload {
     path: FilePath,
     size: Option<u64>,
@@ -250,8 +267,9 @@ impl Upload {
     ///
     /// [`Error::LengthMismatch`], [`Error::DigestMismatch`], [`Error::Superseded`],
     /// [`Error::Exists`] (meanwhile), [`Error::NotFound`] (the parent is gone) and others: nothing is
-    /// published then, and what is staged stays for a resume. Only an [`Error::Io`] about durability
-    /// comes after publication.
+    /// published then, and what is staged stays for a resume if it is to be kept; not so if it could
+    /// not be made durable. Only an [`Error::Io`] about the durability of the name comes after
+    /// publication.
     ///
     /// # Cancel safety
     ///

@@ -70,9 +70,13 @@ impl Writer {
         let started = continued
             .as_ref()
             .map_or_else(Timestamp::now, |(record, _)| record.started());
-        let fate = Fate::Keep {
-            record: Record::new(&path, spec.size, spec.modified, started),
-            saved: false,
+        let fate = if spec.keep {
+            Fate::Keep {
+                record: Record::new(&path, spec.size, spec.modified, started),
+                saved: false,
+            }
+        } else {
+            Fate::Temporary
         };
         let mut staged = StagedFile::open(Arc::clone(home), path, id, Some(claim), booking, on_disk, fate)?;
         staged.truncate(held)?;

@@ -289,6 +289,54 @@ async fn abort_deletes_and_drop_keeps_what_is_staged() {
 }
 
 #[tokio::test]
+async fn upload_that_is_not_to_be_kept_leaves_nothing_however_it_ends() {
+    let rig = Rig::with_bytes(200_000).await;
+    let spec = UploadSpec {
+        resume: Resume::Never,
+        keep: false,
+        ..spec(100_000)
+    };
+    let at = path("/f");
+    let staging = rig.disk().join(".ftpd/staging");
+    let staged = || std::fs::read_dir(&staging).unwrap().count();
+    for takes_over in [false, true] {
+        for ending in ["dropped", "short", "wrong", "stored"] {
+            if takes_over {
+                let kept = UploadSpec { keep: true, ..spec };
+                let mut upload = rig.home.begin_upload(&at, kept).await.unwrap();
+                write(&mut upload, 0, &[1; 80_000]).await.unwrap();
+                drop(upload);
+                assert_eq!(rig.check_usage().await.pending, 80_000);
+            }
+            let mut upload = rig.home.begin_upload(&at, spec).await.unwrap();
+            write(&mut upload, 0, &[2; 50_000]).await.unwrap();
+            match ending {
+                "dropped" => drop(upload),
+                "short" => assert_err!(
+                    upload.commit(50_000, sha256(&[2; 50_000])).await,
+                    Error::LengthMismatch { .. }
+                ),
+                _ => {
+                    write(&mut upload, 50_000, &[2; 50_000]).await.unwrap();
+                    let told = if ending == "wrong" { 3 } else { 2 };
+                    let result = upload.commit(100_000, sha256(&[told; 100_000])).await;
+                    if ending == "wrong" {
+                        assert_err!(result, Error::DigestMismatch { .. });
+                        assert_eq!(staged(), 0, "deleted before the answer");
+                    } else {
+                        result.unwrap();
+                    }
+                }
+            }
+            eventually(async || (staged() == 0).then_some(())).await;
+            let usage = rig.check_usage().await;
+            assert_eq!((usage.pending, usage.uploads), (0, 0), "{ending}");
+        }
+        rig.home.remove_file(&at).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn staged_uploads_can_be_listed_and_discarded() {
     let rig = Rig::new().await;
     let modified = Timestamp { seconds: 7, nanos: 0 };

@@ -88,6 +88,7 @@ async fn prepare(session: &mut Session<'_>, asked: Asked, body: Body) -> Result<
         resume: Resume::Never,
         algorithm: asked.algorithm,
         make_parents: asked.parents,
+        keep: false,
     };
     Ok((path, spec, bytes, length, digest))
 }

@@ -56,6 +56,7 @@ pub(super) async fn run(session: &mut Session<'_>, id: u64, asked: Asked) -> Res
         },
         algorithm: asked.algorithm,
         make_parents: asked.parents,
+        keep: true,
     };
     let beginning = session.home.begin_upload(&path, spec);
     let beginning = session.wire.unless_cancelled(id, beginning).await?;
