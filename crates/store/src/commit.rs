@@ -44,7 +44,8 @@ pub struct Stored {
     pub size: u64,
     /// Its modification time, as the file system keeps it.
     pub modified: Timestamp,
-    /// The digest of its bytes.
+    /// The digest of its bytes, as they were hashed on their way in, or read back after a copy. A copy
+    /// that shares the blocks of its source has the digest kept with that.
     pub digest: Digest,
     /// Whether it took the place of another file.
     pub replaced: bool,

@@ -24,18 +24,21 @@ const BUFFER_BYTES: usize = 256 * 1024;
 struct Copying {
     from: ReadFile,
     staged: StagedFile,
+    /// Whether the copy has the very blocks of its source.
+    shares_blocks: bool,
     /// Whether the kernel copies; it may say at the first try that it cannot.
     in_kernel: bool,
 }
 
 impl Home {
     /// Copies a regular file, by sharing its blocks where the file system can. The copy keeps the
-    /// modification time of its source, and its digest (which is computed if none is kept).
+    /// modification time of its source, and its digest. A copy that has blocks of its own is read
+    /// back for that digest, and compared with the one kept with the source if there is one.
     ///
     /// # Errors
     ///
-    /// Those of [`Home::open_read`] for the source and of [`Home::begin_upload`] for the target, and
-    /// [`Error::SourceChanged`].
+    /// Those of [`Home::open_read`] for the source and of [`Home::begin_upload`] for the target,
+    /// [`Error::SourceChanged`], and [`Error::DigestMismatch`] when the source or the copy is damaged.
     ///
     /// # Cancel safety
     ///
@@ -47,10 +50,11 @@ impl Home {
         while !copying.is_complete() {
             copying = blocking(move || copying.step()).await?;
         }
-        let digest = match copying.from.kept_digest() {
-            Some(kept) => kept,
-            None => {
-                let mut hasher = Hasher::new(Algorithm::default());
+        let kept = copying.from.kept_digest();
+        let digest = match kept {
+            Some(kept) if copying.shares_blocks => kept,
+            _ => {
+                let mut hasher = Hasher::new(kept.map_or_else(Algorithm::default, |kept| kept.algorithm()));
                 while hasher.length() < copying.from.size() {
                     (copying, hasher) = blocking(move || copying.hash_step(hasher)).await?;
                 }
@@ -60,6 +64,13 @@ impl Home {
         if !copying.from.unchanged().await? {
             return Err(Error::SourceChanged {
                 path: copying.from.path().clone(),
+            });
+        }
+        if let Some(kept) = kept.filter(|kept| *kept != digest) {
+            return Err(Error::DigestMismatch {
+                path: copying.staged.target().clone(),
+                expected: Box::new(kept),
+                found: Box::new(digest),
             });
         }
         let (answer, stored) = oneshot::channel();
@@ -78,12 +89,14 @@ impl Copying {
         let id = StagingId::temporary(home.next_number());
         let mut staged = StagedFile::open(home, to, id, None, booking, None, Fate::Temporary)?;
         // Where the file system cannot share blocks, the next best way is tried step by step.
-        if disk::clone_file(from.file(), staged.file()).is_ok() {
+        let shares_blocks = disk::clone_file(from.file(), staged.file()).is_ok();
+        if shares_blocks {
             staged.take_stock();
         }
         Ok(Self {
             from,
             staged,
+            shares_blocks,
             in_kernel: true,
         })
     }

@@ -39,6 +39,36 @@ async fn source_without_a_digest_gets_one() {
 }
 
 #[tokio::test]
+async fn damage_in_the_source_is_not_copied_under_its_digest() {
+    let rig = Rig::new().await;
+    rig.put("/a", b"good").await;
+    let disk = rig.disk().join("a");
+    let modified = std::fs::metadata(&disk).unwrap().modified().unwrap();
+    std::fs::write(&disk, "evil").unwrap();
+    let file = std::fs::File::options().write(true).open(&disk).unwrap();
+    file.set_modified(modified).unwrap();
+    let probe = std::fs::File::create(rig.disk().join("probe")).unwrap();
+    let shares_blocks = rustix::fs::ioctl_ficlone(&probe, std::fs::File::open(&disk).unwrap()).is_ok();
+    std::fs::remove_file(rig.disk().join("probe")).unwrap();
+
+    let copied = rig.home.copy(&path("/a"), &path("/b"), false).await;
+    if shares_blocks {
+        assert_eq!(
+            copied.unwrap().digest,
+            sha256(b"good"),
+            "the copy is the source, damage and all"
+        );
+        return;
+    }
+    assert_err!(
+        copied,
+        Error::DigestMismatch { expected, found, .. } if (*expected, *found) == (sha256(b"good"), sha256(b"evil"))
+    );
+    assert_err!(rig.home.stat(&path("/b"), false).await, Error::NotFound { .. });
+    assert_eq!(rig.check_usage().await.entries, 1);
+}
+
+#[tokio::test]
 async fn copy_is_refused_by_quota_before_it_begins() {
     let rig = Rig::with_bytes(100).await;
     rig.put("/a", &[1; 60]).await;
