@@ -81,15 +81,18 @@ impl Download<'_> {
         }
         let record = Record::new(self.remote.as_wire(), size, mtime);
         let file = Arc::clone(partial);
-        blocking(move || file.remember(&record)).await?;
-
         let mut sink = Sink::new(Arc::clone(partial), prefix, held, size, repaired == 0);
-        let result = self.body(link, id, body, held - repaired, &mut sink, tally).await;
+        let result = match blocking(move || file.remember(&record)).await {
+            Ok(()) => self.body(link, id, body, held - repaired, &mut sink, tally).await,
+            Err(error) => Err(error),
+        };
         // The last write must be over before anybody else touches the partial.
         let settled = sink.settle().await;
         let (length, promised) = match result {
             Err(error @ Error::Local { .. }) => {
-                cancel(link, id).await?;
+                if cancel(link, id).await.is_err() {
+                    link.abandon();
+                }
                 return Err(error);
             }
             other => other?,

@@ -94,7 +94,14 @@ impl Link {
     /// Ends the body of the request `id` before its end, so that the connection stays usable. Where that
     /// can not be said any more, the connection counts as broken: the reason to end is worth more.
     pub(crate) async fn fail(&mut self, id: u64, message: String) {
-        self.broken |= self.part(id, Op::Fail { message }).is_err() || self.flush().await.is_err();
+        if self.part(id, Op::Fail { message }).is_err() || self.flush().await.is_err() {
+            self.abandon();
+        }
+    }
+
+    /// Marks the connection as of no more use, where the caller's own error is worth more than that.
+    pub(crate) fn abandon(&mut self) {
+        self.broken = true;
     }
 
     /// Queues a data frame.
