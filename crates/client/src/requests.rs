@@ -70,7 +70,7 @@ impl Client {
     async fn call(&mut self, op: Op) -> Result<Re, Error> {
         let repeatable = matches!(
             op,
-            Op::Pwd | Op::Cd { .. } | Op::Stat { .. } | Op::Df | Op::Sum { .. } | Op::Ping | Op::Uploads
+            Op::Pwd | Op::Cd { .. } | Op::Stat { .. } | Op::Df | Op::Sum { .. } | Op::Ping
         );
         let mut retry = self.retry();
         loop {
@@ -263,10 +263,21 @@ impl Client {
 
     /// The staged uploads.
     pub async fn uploads(&mut self) -> Result<Vec<Staged>, Error> {
-        match self.call(Op::Uploads).await? {
-            Re::Uploads { uploads } => Ok(uploads),
-            other => Err(wrong_reply(other)),
-        }
+        let mut link = self.take().await?;
+        let id = link.request(Op::Uploads)?;
+        link.flush().await?;
+        let mut all = Vec::new();
+        let refused = loop {
+            match link.reply(id).await {
+                Ok(Re::Uploads { uploads }) => all.extend(uploads),
+                Ok(Re::Ok) => break None,
+                Ok(other) => return Err(wrong_reply(other)),
+                Err(error @ Error::Refused(_)) => break Some(error),
+                Err(error) => return Err(error),
+            }
+        };
+        self.keep(link);
+        refused.map_or(Ok(all), Err)
     }
 
     /// Discards the staged upload for a path.

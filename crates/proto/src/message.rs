@@ -192,7 +192,7 @@ pub enum Op {
         #[serde(default)]
         fresh: bool,
     },
-    /// The staged uploads. Answered by [`Re::Uploads`].
+    /// The staged uploads. Answered by any number of [`Re::Uploads`], then [`Re::Ok`].
     Uploads,
     /// A request of a later version.
     #[serde(other)]
@@ -263,7 +263,7 @@ pub enum Re {
     Page(Page),
     /// The file is stored: checked, durable and visible.
     Stored(Stored),
-    /// The staged uploads.
+    /// Some of the staged uploads.
     Uploads {
         /// One element an upload.
         uploads: Vec<Staged>,

@@ -53,6 +53,8 @@ pub(crate) async fn login(session: &mut Session) -> Done {
         tls: session.tls(),
         keys,
     };
+    // The key is all that was wanted; a goodbye that fails loses nothing.
+    drop(session.client.quit().await);
     let path = session.profiles.save(&profile)?;
     let shown = path.to_string_lossy();
     if session.output.is_json() {

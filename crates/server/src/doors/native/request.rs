@@ -342,8 +342,13 @@ async fn perform(session: &mut Session<'_>, id: u64, op: Op) -> Result<(), Stop>
         Op::Sum { path, digest, fresh } => sum(session, id, &path, digest, fresh).await?,
         Op::Uploads => {
             let uploads = session.home.uploads().await?;
-            let uploads = uploads.iter().map(reply::staged).collect();
-            session.wire.reply(id, Re::Uploads { uploads })?;
+            for upload in &uploads {
+                // One a header: the longest path, escaped, takes half of it.
+                let uploads = vec![reply::staged(upload)];
+                session.wire.reply(id, Re::Uploads { uploads })?;
+                session.wire.flush_if_much().await?;
+            }
+            session.wire.reply(id, Re::Ok)?;
         }
         Op::At { .. } | Op::End { .. } | Op::Fail { .. } => {
             return Err(ProtocolError::Unexpected("part of a body outside of one").into());
