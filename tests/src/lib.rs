@@ -5,7 +5,8 @@
 //! a [`Middle`] can sit in the middle of TLS, and a [`Raw`] client can say what no real one does.
 //! Nothing here sleeps for a time: whatever is waited for is an event, and patience has an end.
 //!
-//! All of it panics on failure, as tests do.
+//! The programs are built first, beside the tests and with their profile; `FTP_TESTS_PROGRAMS` names
+//! a directory with others to be tested instead. All of it panics on failure, as tests do.
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod cli;
