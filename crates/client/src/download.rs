@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ftp_digest::{BlockDigests, Digest, Hasher, block_bytes_for};
-use ftp_proto::{BlockList, Entry, Op, Re, Reply, Timestamp};
+use ftp_proto::{BlockList, Entry, Op, Re, Reply, Stored, Timestamp};
 use tokio::task::JoinHandle;
 
 use crate::link::{Incoming, Link, unexpected, wrong_reply};
@@ -29,6 +29,19 @@ pub(crate) struct Received {
     pub(crate) size: u64,
     pub(crate) mtime: Timestamp,
     pub(crate) digest: Digest,
+}
+
+impl Received {
+    /// What is told of it once it has the target's name.
+    pub(crate) fn stored(&self, replaced: bool) -> Stored {
+        let &Self { size, mtime, digest } = self;
+        Stored {
+            size,
+            mtime,
+            digest,
+            replaced,
+        }
+    }
 }
 
 impl Download<'_> {

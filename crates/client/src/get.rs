@@ -3,29 +3,26 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::BytesMut;
 use ftp_digest::Hasher;
-use ftp_proto::{Entry, Kind, MAX_DATA_BYTES, Op, Re, Reply, Timestamp};
+use ftp_proto::{Entry, Kind, MAX_DATA_BYTES, Op, Re, Reply, Stored, Timestamp};
 
+use crate::batch::{Batch, Item, State};
 use crate::conflict::{decide, identical};
 use crate::download::{Download, Received};
 use crate::link::{Incoming, Link, unexpected, wrong_reply};
-use crate::observer::{Decision, Event, Observer, TransferId};
+use crate::observer::{Decision, Event, TransferId};
 use crate::partial::{Partial, sync_file_system};
 use crate::source::{Source, mtime};
 use crate::upload::{Tally, blocking};
-use crate::{Client, Error, GetItem, Outcome, Resume, TransferOptions, Transferred};
+use crate::{Client, Error, GetItem, Outcome, RemotePath, Resume, TransferOptions};
 
 /// How many small files may be asked for without an answer.
 const WINDOW_FILES: usize = 256;
 
 /// How many small files may wait for the local disk.
 const WRITES: usize = 16;
-
-/// How often a file may arrive damaged before that is reported.
-const MAX_MISMATCHES: u32 = 2;
 
 impl Client {
     /// Downloads each item and goes on after a failure. Lost connections are made again and the transfers
@@ -36,51 +33,10 @@ impl Client {
     pub async fn get(&mut self, items: Vec<GetItem>, options: &TransferOptions) -> Vec<Outcome> {
         let observer = Arc::clone(&self.observer);
         let mut batch = Batch::new(items, options, &observer);
-        let mut retry = self.retry();
-        while !batch.is_done() {
-            let before = batch.progress;
-            let error = match self.take().await {
-                Ok(mut link) => match batch.run(&mut link).await {
-                    Ok(()) => {
-                        self.keep(link);
-                        break;
-                    }
-                    Err(error) => error,
-                },
-                Err(error) => error,
-            };
-            if batch.progress > before {
-                retry.progress();
-            }
-            if let Err(error) = retry.pause(error).await {
-                batch.give_up(error);
-            }
-        }
+        self.work_off(&mut batch).await;
         batch.sync().await;
         batch.outcomes()
     }
-}
-
-/// How far one item is.
-#[derive(Default)]
-struct State {
-    began: Option<Instant>,
-    tally: Tally,
-    replace: bool,
-    /// Whether a target was looked for, and there was none.
-    cleared: bool,
-    attempts: u32,
-    mismatches: u32,
-    result: Option<Result<Option<Transferred>, Error>>,
-}
-
-struct Batch<'a> {
-    items: Vec<GetItem>,
-    states: Vec<State>,
-    options: &'a TransferOptions,
-    observer: &'a Arc<dyn Observer>,
-    /// Grows with every byte and every item done.
-    progress: u64,
 }
 
 /// A small file that arrived.
@@ -91,34 +47,29 @@ struct Arrived {
 
 type Writing = (usize, Received, tokio::task::JoinHandle<Result<bool, Error>>);
 
-impl<'a> Batch<'a> {
-    fn new(items: Vec<GetItem>, options: &'a TransferOptions, observer: &'a Arc<dyn Observer>) -> Self {
-        let files = items.iter().filter(|item| item.kind != Kind::Dir);
-        observer.event(&Event::Planned {
-            files: files.clone().count() as u64,
-            bytes: files.map(|item| item.size).sum(),
-        });
-        let states = items
-            .iter()
-            .map(|_| State {
-                replace: options.force,
-                ..State::default()
-            })
-            .collect();
-        Self {
-            items,
-            states,
-            options,
-            observer,
-            progress: 0,
-        }
+impl Item for GetItem {
+    fn local(&self) -> &Path {
+        &self.local
     }
 
-    fn is_done(&self) -> bool {
-        self.states.iter().all(|state| state.result.is_some())
+    fn remote(&self) -> &RemotePath {
+        &self.remote
     }
 
-    /// Works off what is not done. An error means that the connection is of no more use.
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    async fn run(batch: &mut Batch<'_, Self>, link: &mut Link) -> Result<(), Error> {
+        batch.run(link).await
+    }
+}
+
+impl Batch<'_, GetItem> {
     async fn run(&mut self, link: &mut Link) -> Result<(), Error> {
         for index in 0..self.items.len() {
             if self.states[index].result.is_none() && self.items[index].kind == Kind::Dir {
@@ -238,16 +189,13 @@ impl<'a> Batch<'a> {
                     kept: entry.size,
                     ..Tally::default()
                 };
-                self.received(
-                    index,
-                    &Received {
-                        size: entry.size,
-                        mtime: entry.mtime,
-                        digest,
-                    },
-                    false,
-                    true,
-                );
+                let stored = Stored {
+                    size: entry.size,
+                    mtime: entry.mtime,
+                    digest,
+                    replaced: false,
+                };
+                self.stored(index, &stored, true);
                 Ok(true)
             }
             Ok(None) | Err(Error::Local { .. } | Error::SourceChanged) => Ok(false),
@@ -370,7 +318,7 @@ impl<'a> Batch<'a> {
                 break;
             };
             match job.await.expect("writing a file does not panic") {
-                Ok(replaced) => self.received(index, &received, replaced, false),
+                Ok(replaced) => self.stored(index, &received.stored(replaced), false),
                 Err(error) => self.finish(index, Err(error)),
             }
         }
@@ -392,14 +340,8 @@ impl<'a> Batch<'a> {
                 return Ok(());
             }
         };
+        let resume = self.attempt(index);
         let state = &mut self.states[index];
-        // After the first try the partial is this call's own.
-        let resume = if state.attempts > 0 && self.options.resume == Resume::Never {
-            Resume::Auto
-        } else {
-            self.options.resume
-        };
-        state.attempts += 1;
         let download = Download {
             id: index as TransferId,
             remote: &self.items[index].remote,
@@ -416,7 +358,7 @@ impl<'a> Batch<'a> {
                 let (mtime, durable) = (received.mtime, self.items.len() == 1);
                 let published = blocking(move || partial.publish(mtime, replace, durable)).await;
                 match published {
-                    Ok(replaced) => self.received(index, &received, replaced, false),
+                    Ok(replaced) => self.stored(index, &received.stored(replaced), false),
                     Err(error) => self.finish(index, Err(error)),
                 }
             }
@@ -436,79 +378,6 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    fn begin(&mut self, index: usize) {
-        if self.states[index].began.is_none() {
-            self.states[index].began = Some(Instant::now());
-            let item = &self.items[index];
-            let name = item.remote.file_name_wire();
-            self.observer.event(&Event::Started {
-                id: index as TransferId,
-                name,
-                size: Some(item.size),
-            });
-        }
-    }
-
-    fn received(&mut self, index: usize, received: &Received, replaced: bool, identical: bool) {
-        let state = &self.states[index];
-        let Tally { kept, repaired, moved } = state.tally;
-        let transferred = Transferred {
-            size: received.size,
-            kept,
-            repaired,
-            moved,
-            digest: received.digest,
-            mtime: received.mtime,
-            elapsed: state.began.map(|began| began.elapsed()).unwrap_or_default(),
-            replaced,
-            identical,
-        };
-        self.finish(index, Ok(Some(transferred)));
-    }
-
-    /// Records a failure for good, or gives the error back when another try can help.
-    fn failed(&mut self, index: usize, error: Error) -> Result<(), Error> {
-        let mismatch = matches!(error, Error::DigestMismatch { .. });
-        self.states[index].mismatches += u32::from(mismatch);
-        let retry = error.may_retry() && self.states[index].mismatches <= MAX_MISMATCHES;
-        match error {
-            Error::Misbehaved(_) | Error::Bye(_) => Err(error),
-            error if retry => Err(error),
-            error => {
-                self.finish(index, Err(error));
-                Ok(())
-            }
-        }
-    }
-
-    fn finish(&mut self, index: usize, result: Result<Option<Transferred>, Error>) {
-        let id = index as TransferId;
-        match &result {
-            Ok(Some(transferred)) => self.observer.event(&Event::Finished {
-                id,
-                result: transferred,
-            }),
-            Ok(None) => {}
-            Err(error) => {
-                self.begin(index);
-                self.observer.event(&Event::Failed { id, error });
-            }
-        }
-        self.progress += 1;
-        self.states[index].result = Some(result);
-    }
-
-    /// The connection can not be had: the first item says why, the others that they were not reached.
-    fn give_up(&mut self, error: Error) {
-        let (kind, mut first) = (error.kind(), Some(error));
-        for index in 0..self.items.len() {
-            if self.states[index].result.is_none() {
-                let error = first.take().unwrap_or(Error::NotReached(kind));
-                self.finish(index, Err(error));
-            }
-        }
-    }
-
     /// Many files are made durable together, at the end.
     async fn sync(&mut self) {
         let stored = |state: &State| matches!(&state.result, Some(Ok(Some(done))) if !done.identical);
@@ -523,18 +392,6 @@ impl<'a> Batch<'a> {
             });
             self.states[index].result = Some(Err(error));
         }
-    }
-
-    fn outcomes(self) -> Vec<Outcome> {
-        self.items
-            .into_iter()
-            .zip(self.states)
-            .map(|(item, state)| Outcome {
-                local: item.local,
-                remote: item.remote,
-                result: state.result.unwrap_or(Err(Error::Closed)),
-            })
-            .collect()
     }
 }
 

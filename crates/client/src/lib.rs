@@ -4,6 +4,7 @@
 //! Start with [`Client`]. What happens on the way is told to an [`Observer`]; this library never
 //! prints and never asks.
 
+mod batch;
 mod client;
 mod conflict;
 mod download;

@@ -1,20 +1,21 @@
 //! Uploading a list: small files one after another without waiting, large ones each with its resume.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::BytesMut;
 use ftp_digest::{Algorithm, Digest, Hasher};
 use ftp_proto::{Code, DATA_HEAD_BYTES, Entry, Kind, Op, Re, ResumeMode, Stored, seal_data};
 use tokio::task::JoinHandle;
 
+use crate::batch::{Batch, Item};
 use crate::conflict::{decide, identical};
 use crate::link::{Link, wrong_reply};
-use crate::observer::{Decision, Event, Observer, TransferId};
+use crate::observer::{Decision, TransferId};
 use crate::source::Source;
 use crate::upload::{Tally, Upload, blocking};
-use crate::{Client, Error, Outcome, PutItem, RemotePath, Resume, TransferOptions, Transferred};
+use crate::{Client, Error, Outcome, PutItem, RemotePath, Resume, TransferOptions};
 
 /// How many small files may be on the way without an answer.
 const WINDOW_FILES: usize = 128;
@@ -26,9 +27,6 @@ const BATCH_BYTES: u64 = 2 * 1024 * 1024;
 /// Queued bytes that are worth a system call.
 const FLUSH_BYTES: usize = 128 * 1024;
 
-/// How often a file may arrive damaged before that is reported.
-const MAX_MISMATCHES: u32 = 2;
-
 impl Client {
     /// Uploads each item and goes on after a failure. Lost connections are made again and the transfers
     /// resumed; what becomes of each item is told to the observer and comes back in order.
@@ -38,50 +36,9 @@ impl Client {
     pub async fn put(&mut self, items: Vec<PutItem>, options: &TransferOptions) -> Vec<Outcome> {
         let observer = Arc::clone(&self.observer);
         let mut batch = Batch::new(items, options, &observer);
-        let mut retry = self.retry();
-        while !batch.is_done() {
-            let before = batch.progress;
-            let error = match self.take().await {
-                Ok(mut link) => match batch.run(&mut link).await {
-                    Ok(()) => {
-                        self.keep(link);
-                        break;
-                    }
-                    Err(error) => error,
-                },
-                Err(error) => error,
-            };
-            if batch.progress > before {
-                retry.progress();
-            }
-            if let Err(error) = retry.pause(error).await {
-                batch.give_up(error);
-            }
-        }
+        self.work_off(&mut batch).await;
         batch.outcomes()
     }
-}
-
-/// How far one item is.
-#[derive(Default)]
-struct State {
-    began: Option<Instant>,
-    tally: Tally,
-    replace: bool,
-    attempts: u32,
-    mismatches: u32,
-    /// What the last message of an upload promised, while no answer to it came.
-    promised: Option<Digest>,
-    result: Option<Result<Option<Transferred>, Error>>,
-}
-
-struct Batch<'a> {
-    items: Arc<[PutItem]>,
-    states: Vec<State>,
-    options: &'a TransferOptions,
-    observer: &'a Arc<dyn Observer>,
-    /// Grows with every byte and every item done.
-    progress: u64,
 }
 
 /// A small file, read whole.
@@ -107,34 +64,29 @@ enum Step {
 
 type Loading = JoinHandle<Vec<(usize, Result<Option<Small>, Error>)>>;
 
-impl<'a> Batch<'a> {
-    fn new(items: Vec<PutItem>, options: &'a TransferOptions, observer: &'a Arc<dyn Observer>) -> Self {
-        let files = items.iter().filter(|item| item.kind != Kind::Dir);
-        observer.event(&Event::Planned {
-            files: files.clone().count() as u64,
-            bytes: files.map(|item| item.size).sum(),
-        });
-        let states = items
-            .iter()
-            .map(|_| State {
-                replace: options.force,
-                ..State::default()
-            })
-            .collect();
-        Self {
-            items: items.into(),
-            states,
-            options,
-            observer,
-            progress: 0,
-        }
+impl Item for PutItem {
+    fn local(&self) -> &Path {
+        &self.local
     }
 
-    fn is_done(&self) -> bool {
-        self.states.iter().all(|state| state.result.is_some())
+    fn remote(&self) -> &RemotePath {
+        &self.remote
     }
 
-    /// Works off what is not done. An error means that the connection is of no more use.
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    async fn run(batch: &mut Batch<'_, Self>, link: &mut Link) -> Result<(), Error> {
+        batch.run(link).await
+    }
+}
+
+impl Batch<'_, PutItem> {
     async fn run(&mut self, link: &mut Link) -> Result<(), Error> {
         // A second round is for files that met an existing target and may replace it.
         while !self.is_done() {
@@ -360,14 +312,8 @@ impl<'a> Batch<'a> {
             return Ok(());
         }
         let items = Arc::clone(&self.items);
+        let resume = self.attempt(index);
         let state = &mut self.states[index];
-        // After the first try the staged bytes are this call's own.
-        let resume = if state.attempts > 0 && self.options.resume == Resume::Never {
-            Resume::Auto
-        } else {
-            self.options.resume
-        };
-        state.attempts += 1;
         let upload = Upload {
             id: index as TransferId,
             source: Arc::clone(&source),
@@ -448,101 +394,6 @@ impl<'a> Batch<'a> {
             Decision::Keep => self.finish(index, Err(error)),
         }
         Ok(())
-    }
-
-    fn begin(&mut self, index: usize) {
-        if self.states[index].began.is_none() {
-            self.states[index].began = Some(Instant::now());
-            let item = &self.items[index];
-            let name = item.remote.file_name_wire();
-            self.observer.event(&Event::Started {
-                id: index as TransferId,
-                name,
-                size: Some(item.size),
-            });
-        }
-    }
-
-    fn stored(&mut self, index: usize, stored: &Stored, identical: bool) {
-        let state = &self.states[index];
-        let Tally { kept, repaired, moved } = state.tally;
-        let transferred = Transferred {
-            size: stored.size,
-            kept,
-            repaired,
-            moved,
-            digest: stored.digest,
-            mtime: stored.mtime,
-            elapsed: state.began.map(|began| began.elapsed()).unwrap_or_default(),
-            replaced: stored.replaced,
-            identical,
-        };
-        self.finish(index, Ok(Some(transferred)));
-    }
-
-    /// Records a failure for good, or gives the error back when another try can help.
-    fn failed(&mut self, index: usize, error: Error) -> Result<(), Error> {
-        if matches!(error.code(), Some(Code::DigestMismatch | Code::LengthMismatch))
-            || matches!(error, Error::DigestMismatch { .. })
-        {
-            self.states[index].mismatches += 1;
-            if self.states[index].mismatches > MAX_MISMATCHES {
-                self.finish(index, Err(error));
-                return Ok(());
-            }
-        }
-        match error {
-            Error::Misbehaved(_) | Error::Bye(_) => Err(error),
-            error if error.may_retry() => Err(error),
-            error => {
-                self.finish(index, Err(error));
-                Ok(())
-            }
-        }
-    }
-
-    fn finish(&mut self, index: usize, result: Result<Option<Transferred>, Error>) {
-        let id = index as TransferId;
-        match &result {
-            Ok(Some(transferred)) => self.observer.event(&Event::Finished {
-                id,
-                result: transferred,
-            }),
-            Ok(None) => {}
-            Err(error) => {
-                self.begin(index);
-                self.observer.event(&Event::Failed { id, error });
-            }
-        }
-        self.progress += 1;
-        self.states[index].result = Some(result);
-    }
-
-    /// The connection can not be had: the first item says why, the others that they were not reached.
-    fn give_up(&mut self, error: Error) {
-        let (kind, mut first) = (error.kind(), Some(error));
-        for index in 0..self.items.len() {
-            if self.states[index].result.is_none() {
-                let error = first.take().unwrap_or(Error::NotReached(kind));
-                self.finish(index, Err(error));
-            }
-        }
-    }
-
-    fn outcomes(self) -> Vec<Outcome> {
-        let results = self
-            .states
-            .into_iter()
-            .map(|state| state.result.unwrap_or(Err(Error::Closed)));
-        self.items
-            .iter()
-            .zip(results)
-            .map(|(item, result)| Outcome {
-                local: item.local.clone(),
-                remote: item.remote.clone(),
-                result,
-            })
-            .collect()
     }
 }
 
