@@ -131,7 +131,8 @@ async fn body(session: &mut Session<'_>, id: u64, mut upload: Upload, record: &m
         match incoming {
             Incoming::Data(chunk) => {
                 let length = chunk.len() as u64;
-                if let Err(error) = upload.write_at(position, chunk).await {
+                // The next chunk is read while this one waits for the disk.
+                if let Err(error) = session.wire.busy(upload.write_at(position, chunk)).await? {
                     // Path and quota are free again before the client has stopped.
                     drop(upload);
                     return refuse_rest(session, id, idle, error.into()).await;

@@ -65,6 +65,8 @@ pub(super) struct Wire {
     /// What was read ahead, each with the memory it takes.
     ahead: VecDeque<(Incoming, usize)>,
     ahead_bytes: usize,
+    /// Why nothing more can be read ahead; told when what was read is worked off.
+    ended: Option<End>,
     /// Requests that were cancelled before they were looked at.
     cancelled: Vec<u64>,
     last_sent: Instant,
@@ -81,6 +83,7 @@ impl Wire {
             writer,
             ahead: VecDeque::new(),
             ahead_bytes: 0,
+            ended: None,
             cancelled: Vec::new(),
             last_sent: now,
             last_heard: now,
@@ -124,11 +127,12 @@ impl Wire {
     /// Whether a request is there without waiting.
     pub(super) fn ready(&mut self) -> Result<bool, End> {
         if self.ahead.is_empty()
+            && self.ended.is_none()
             && let Some(frame) = self.reader.ready()?
         {
             self.arrived(Some(frame))?;
         }
-        Ok(!self.ahead.is_empty())
+        Ok(!self.ahead.is_empty() || self.ended.is_some())
     }
 
     /// The next request or chunk. Beats are sent and passed over meanwhile; `idle` bounds the wait
@@ -140,6 +144,9 @@ impl Wire {
         if let Some((incoming, bytes)) = self.ahead.pop_front() {
             self.ahead_bytes -= bytes;
             return Ok(incoming);
+        }
+        if let Some(end) = self.ended.take() {
+            return Err(end);
         }
         let idle_until = Instant::now() + idle;
         loop {
@@ -159,7 +166,8 @@ impl Wire {
         }
     }
 
-    /// Runs work of the server without looking dead to the client, and to its end whatever the client says.
+    /// Runs work of the server without looking dead to the client, and to its end whatever the client says
+    /// or becomes.
     pub(super) async fn busy<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
         tokio::pin!(work);
         loop {
@@ -168,7 +176,7 @@ impl Wire {
                 biased;
                 done = &mut work => return Ok(done),
                 () = sleep_until(beat) => self.beat().await?,
-                read = self.read_ahead() => read?,
+                end = self.read_ahead() => self.ended = Some(end),
             }
         }
     }
@@ -222,18 +230,32 @@ impl Wire {
         }
     }
 
-    /// Reads ahead until the request `id` is cancelled.
+    /// Reads ahead until the request `id` is cancelled or nothing more can be read.
     async fn watch(&mut self, id: u64) -> Result<(), End> {
         loop {
             if self.take_cancel(id) {
                 return Ok(());
             }
-            self.read_ahead().await?;
+            if let Some(end) = self.ended.take() {
+                return Err(end);
+            }
+            self.read_a_frame_ahead().await?;
         }
     }
 
-    /// Reads a frame ahead, if there is room for it.
-    async fn read_ahead(&mut self) -> Result<(), End> {
+    /// Reads ahead as long as there is room; comes back only when nothing more can be read.
+    async fn read_ahead(&mut self) -> End {
+        loop {
+            if self.ended.is_some() {
+                return std::future::pending().await;
+            }
+            if let Err(end) = self.read_a_frame_ahead().await {
+                return end;
+            }
+        }
+    }
+
+    async fn read_a_frame_ahead(&mut self) -> Result<(), End> {
         if self.ahead_bytes >= READ_AHEAD_BYTES {
             return std::future::pending().await;
         }
