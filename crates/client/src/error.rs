@@ -43,7 +43,7 @@ pub enum Error {
     #[error("the server sent something that makes no sense here: {0}")]
     Misbehaved(String),
     /// What arrived is not what was sent.
-    #[error("the digest differs: {expected} was promised, {found} arrived; nothing was published")]
+    #[error("the digest differs: {expected} was promised, {found} arrived")]
     DigestMismatch {
         /// What the other side promised.
         expected: Digest,

@@ -46,7 +46,7 @@ pub(super) fn of(command: &str, subject: &[u8], error: &Error, situation: &Situa
         },
         ErrorKind::Login => hints.extend(login(error, situation)),
         ErrorKind::Mismatch => hints.push(
-            "nothing was published; try again, and if it happens again look at the disks and the memory of both machines"
+            "no target was made, and what was written to a pipe is damaged; try again, and if it happens again look at the disks and the memory of both machines"
                 .to_owned(),
         ),
         ErrorKind::NotFound => hints.extend(not_found(command, error, situation)),
