@@ -40,14 +40,15 @@ impl Digest {
 
     /// The bytes in lower-case hexadecimal, without the algorithm.
     pub fn hex(&self) -> String {
-        self.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex_digits(self.as_bytes(), &mut [0; 2 * MAX_DIGEST_BYTES]).to_owned()
     }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.algorithm)?;
-        self.as_bytes().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(self.algorithm.name())?;
+        f.write_str(":")?;
+        f.write_str(hex_digits(self.as_bytes(), &mut [0; 2 * MAX_DIGEST_BYTES]))
     }
 }
 
@@ -67,13 +68,24 @@ impl FromStr for Digest {
         if !rest.is_empty() || pairs.len() != algorithm.digest_bytes() {
             return Err(InvalidDigest::Form);
         }
-        let raw = pairs
-            .iter()
-            .map(|[high, low]| Some(hex_digit(*high)? << 4 | hex_digit(*low)?))
-            .collect::<Option<Vec<u8>>>()
-            .ok_or(InvalidDigest::Form)?;
-        Self::from_bytes(algorithm, &raw).ok_or(InvalidDigest::Form)
+        let mut bytes = [0; MAX_DIGEST_BYTES];
+        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+            let value = |digit| hex_digit(digit).ok_or(InvalidDigest::Form);
+            *byte = value(*high)? << 4 | value(*low)?;
+        }
+        Ok(Self { algorithm, bytes })
     }
+}
+
+/// Each transfer writes several of them, in answers and in the log, and the formatter takes its time with a byte.
+fn hex_digits<'a>(bytes: &[u8], text: &'a mut [u8; 2 * MAX_DIGEST_BYTES]) -> &'a str {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let (pairs, _) = text.as_chunks_mut::<2>();
+    for (pair, byte) in pairs.iter_mut().zip(bytes) {
+        *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
+    }
+    let used = text.get(..2 * bytes.len()).unwrap_or_default();
+    std::str::from_utf8(used).unwrap_or_default()
 }
 
 fn hex_digit(digit: u8) -> Option<u8> {

@@ -1,22 +1,49 @@
 //! Frames over a byte stream: the only file of this crate that waits.
 
-use bytes::{Buf, BytesMut};
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::{fmt, io, mem};
+
+use bytes::BytesMut;
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::codec::Decoder;
 
 use crate::frame::put_header;
-use crate::{Frame, FrameCodec, ProtocolError};
+use crate::{Chunk, DATA_HEAD_BYTES, Frame, FrameCodec, MAX_DATA_BYTES, ProtocolError};
 
 /// How much is asked of the stream at a time when no frame tells more.
 const READ_BYTES: usize = 16 * 1024;
 
+/// The same while data arrives: a whole frame.
+const DATA_READ_BYTES: usize = DATA_HEAD_BYTES + MAX_DATA_BYTES;
+
+/// The same at first and after [`FrameReader::shrink`]: a peer that only gives signs of life needs no more.
+const IDLE_READ_BYTES: usize = 128;
+
+/// By how much reads grow from there, so that a login takes no large buffer, which would leave a hole behind.
+const GROWTH: usize = 4;
+
+/// How many buffers whose frames are still in use are remembered, to be read into once they are free.
+const MAX_SPENT: usize = 8;
+
+/// How many sent chunks a writer keeps, to be filled again.
+const MAX_SPENT_CHUNKS: usize = 8;
+
+/// Chunks below this are copied behind what is queued, so that many of them leave together.
+const COPY_BELOW_BYTES: usize = 16 * 1024;
+
 /// Reads frames.
-#[derive(Debug)]
 pub struct FrameReader<R> {
     io: R,
     codec: FrameCodec,
     buffer: BytesMut,
+    /// How much the buffer was made for.
+    room: usize,
+    /// Handles of buffers whose frames were handed out.
+    spent: Vec<BytesMut>,
+    /// How much the next read asks for.
+    wanted: usize,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
@@ -26,6 +53,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             io,
             codec: FrameCodec::new(),
             buffer: BytesMut::new(),
+            room: 0,
+            spent: Vec::new(),
+            wanted: IDLE_READ_BYTES,
         }
     }
 
@@ -43,12 +73,10 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Safe: bytes already read stay in the buffer.
     pub async fn next(&mut self) -> Result<Option<Frame>, ProtocolError> {
         loop {
-            if let Some(frame) = self.codec.decode(&mut self.buffer)? {
+            if let Some(frame) = self.ready()? {
                 return Ok(Some(frame));
             }
-            if self.buffer.capacity() == self.buffer.len() {
-                self.buffer.reserve(READ_BYTES);
-            }
+            self.make_room()?;
             if self.io.read_buf(&mut self.buffer).await? == 0 {
                 return self.codec.decode_eof(&mut self.buffer);
             }
@@ -60,7 +88,46 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// # Errors
     /// As [`FrameReader::next`].
     pub fn ready(&mut self) -> Result<Option<Frame>, ProtocolError> {
-        self.codec.decode(&mut self.buffer)
+        let Some(length) = self.front_bytes()?.filter(|length| *length <= self.buffer.len()) else {
+            return Ok(None);
+        };
+        // Alone, so that the codec has no reason to make room behind it.
+        let mut front = self.buffer.split_to(length);
+        self.wanted = if length > READ_BYTES {
+            DATA_READ_BYTES
+        } else {
+            READ_BYTES
+        };
+        self.codec.decode(&mut front)
+    }
+
+    fn front_bytes(&mut self) -> Result<Option<usize>, ProtocolError> {
+        self.codec.front_bytes(&self.buffer)
+    }
+
+    /// Sees to it that there is room for the frame at the front, or for the beginning of one: in a buffer whose
+    /// frame nobody holds any more, if there is one.
+    fn make_room(&mut self) -> Result<(), ProtocolError> {
+        let needed = self.front_bytes()?.unwrap_or(self.buffer.len() + 1);
+        if needed <= self.buffer.capacity() {
+            return Ok(());
+        }
+        let room = needed.max(self.wanted);
+        if self.wanted < READ_BYTES {
+            self.wanted = (self.wanted * GROWTH).min(READ_BYTES);
+        }
+        let free = self.spent.iter_mut().position(|buffer| buffer.try_reclaim(room));
+        let mut next = match free {
+            Some(free) => self.spent.swap_remove(free),
+            None => BytesMut::with_capacity(room),
+        };
+        next.extend_from_slice(&self.buffer);
+        let mut old = mem::replace(&mut self.buffer, next);
+        old.clear();
+        if mem::replace(&mut self.room, room) >= DATA_READ_BYTES && self.spent.len() < MAX_SPENT {
+            self.spent.push(old);
+        }
+        Ok(())
     }
 
     /// Reads on until the peer ends the stream, and throws away what comes: closing a socket with unread
@@ -85,15 +152,41 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub fn shrink(&mut self) {
         if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
+            self.room = 0;
+            self.spent = Vec::new();
+            self.wanted = IDLE_READ_BYTES;
         }
     }
 }
 
 /// Writes frames. What is queued leaves with the next [`FrameWriter::flush`].
-#[derive(Debug)]
 pub struct FrameWriter<W> {
     io: W,
-    queue: BytesMut,
+    queue: VecDeque<Piece>,
+    /// Over all pieces.
+    queued: usize,
+    /// How much of the first piece has left.
+    sent: usize,
+    /// Chunks that have left.
+    spent: Vec<Chunk>,
+    /// An emptied buffer of headers.
+    scratch: BytesMut,
+}
+
+/// A part of what is queued.
+enum Piece {
+    /// Headers and short chunks.
+    Short(BytesMut),
+    Chunk(Chunk),
+}
+
+impl Piece {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Short(bytes) => bytes,
+            Self::Chunk(chunk) => chunk.frame(),
+        }
+    }
 }
 
 impl<W: AsyncWrite + Unpin> FrameWriter<W> {
@@ -101,7 +194,11 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     pub fn new(io: W) -> Self {
         Self {
             io,
-            queue: BytesMut::new(),
+            queue: VecDeque::new(),
+            queued: 0,
+            sent: 0,
+            spent: Vec::new(),
+            scratch: BytesMut::new(),
         }
     }
 
@@ -111,21 +208,57 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     /// [`ProtocolError::FrameTooLong`] when the message is too long for a header.
     pub fn header(&mut self, message: &impl Serialize) -> Result<(), ProtocolError> {
         let json = serde_json::to_vec(message).map_err(ProtocolError::Malformed)?;
-        put_header(&mut self.queue, &json)
+        self.short(|bytes| put_header(bytes, &json))
     }
 
-    /// Queues a data frame that [`crate::seal_data`] completed. Costs no copy when the queue is empty.
-    pub fn data(&mut self, sealed: BytesMut) {
-        if self.queue.is_empty() {
-            self.queue = sealed;
+    /// Queues a data frame that [`crate::seal_data`] completed, by a copy.
+    pub fn data(&mut self, sealed: &[u8]) {
+        let copied = self.short(|bytes| {
+            bytes.extend_from_slice(sealed);
+            Ok(())
+        });
+        debug_assert!(copied.is_ok(), "nothing in it can fail");
+    }
+
+    /// Queues a chunk, which costs no copy unless it is short.
+    pub fn chunk(&mut self, chunk: Chunk) {
+        if chunk.frame().len() < COPY_BELOW_BYTES {
+            self.data(chunk.frame());
+            self.keep(chunk);
         } else {
-            self.queue.extend_from_slice(&sealed);
+            self.queued += chunk.frame().len();
+            self.queue.push_back(Piece::Chunk(chunk));
         }
+    }
+
+    /// A chunk to fill: one that was sent, if there is one.
+    pub fn spent(&mut self) -> Chunk {
+        self.spent.pop().unwrap_or_default()
+    }
+
+    fn keep(&mut self, chunk: Chunk) {
+        if self.spent.len() < MAX_SPENT_CHUNKS {
+            self.spent.push(chunk);
+        }
+    }
+
+    /// Appends to the last piece, if that is one of headers.
+    fn short(&mut self, append: impl FnOnce(&mut BytesMut) -> Result<(), ProtocolError>) -> Result<(), ProtocolError> {
+        if !matches!(self.queue.back(), Some(Piece::Short(_))) {
+            self.queue.push_back(Piece::Short(mem::take(&mut self.scratch)));
+        }
+        let Some(Piece::Short(bytes)) = self.queue.back_mut() else {
+            return Ok(());
+        };
+        let before = bytes.len();
+        let appended = append(bytes);
+        self.queued += bytes.len() - before;
+        appended
     }
 
     /// How many bytes are queued.
     pub fn queued(&self) -> usize {
-        self.queue.len()
+        self.queued
     }
 
     /// Sends everything queued.
@@ -136,13 +269,44 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     /// # Cancel safety
     /// Safe: what was not sent stays queued, and the next call goes on with it.
     pub async fn flush(&mut self) -> Result<(), ProtocolError> {
-        while self.queue.has_remaining() {
-            if self.io.write_buf(&mut self.queue).await? == 0 {
-                return Err(std::io::Error::from(std::io::ErrorKind::WriteZero).into());
+        while self.queued > 0 {
+            let count = self.write_some().await?;
+            if count == 0 {
+                return Err(io::Error::from(io::ErrorKind::WriteZero).into());
+            }
+            self.advance(count);
+        }
+        Ok(self.io.flush().await?)
+    }
+
+    async fn write_some(&mut self) -> io::Result<usize> {
+        let mut pieces = self.queue.iter().map(Piece::bytes);
+        let first = pieces.next().map_or(&[][..], |first| &first[self.sent..]);
+        match pieces.next() {
+            None => self.io.write(first).await,
+            Some(second) => {
+                let slices = [IoSlice::new(first), IoSlice::new(second)];
+                self.io.write_vectored(&slices).await
             }
         }
-        self.queue.clear();
-        Ok(self.io.flush().await?)
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.queued -= count;
+        self.sent += count;
+        while let Some(first) = self.queue.front()
+            && self.sent >= first.bytes().len()
+        {
+            self.sent -= first.bytes().len();
+            match self.queue.pop_front() {
+                Some(Piece::Chunk(chunk)) => self.keep(chunk),
+                Some(Piece::Short(mut bytes)) => {
+                    bytes.clear();
+                    self.scratch = bytes;
+                }
+                None => {}
+            }
+        }
     }
 
     /// Queues a header and sends everything.
@@ -159,8 +323,10 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
 
     /// Gives the queue's memory back while nothing is in it, for sessions that idle.
     pub fn shrink(&mut self) {
-        if self.queue.is_empty() {
-            self.queue = BytesMut::new();
+        if self.queued == 0 {
+            self.queue = VecDeque::new();
+            self.spent = Vec::new();
+            self.scratch = BytesMut::new();
         }
     }
 
@@ -174,5 +340,19 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     pub async fn shutdown(&mut self) -> Result<(), ProtocolError> {
         self.flush().await?;
         Ok(self.io.shutdown().await?)
+    }
+}
+
+/// Shows how much is held, and nothing of it.
+impl<R> fmt::Debug for FrameReader<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FrameReader({} bytes)", self.buffer.len())
+    }
+}
+
+/// Shows how much is held, and nothing of it.
+impl<W> fmt::Debug for FrameWriter<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FrameWriter({} bytes)", self.queued)
     }
 }

@@ -7,7 +7,7 @@ use crate::Code;
 /// A broken connection or a broken rule.
 #[derive(Debug, thiserror::Error)]
 pub enum ProtocolError {
-    /// The stream ended in the middle of a frame.
+    /// The stream ended in the middle of a frame, or without the goodbye that its own protocol asks for.
     #[error("the connection ended in the middle of a frame")]
     Truncated,
     /// A frame of length zero carries no kind.
@@ -34,7 +34,7 @@ pub enum ProtocolError {
     Unexpected(&'static str),
     /// The stream failed.
     #[error("the connection failed")]
-    Io(#[from] io::Error),
+    Io(#[source] io::Error),
 }
 
 impl ProtocolError {
@@ -44,5 +44,29 @@ impl ProtocolError {
             Self::Truncated | Self::Io(_) => None,
             _ => Some(Code::Protocol),
         }
+    }
+}
+
+impl From<io::Error> for ProtocolError {
+    /// An end that comes too early is one, whichever layer notices it; what TLS says of it is for its
+    /// developers.
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Self::Truncated,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_early_end_is_told_in_our_own_words() {
+        let words_of_a_layer = io::Error::new(io::ErrorKind::UnexpectedEof, "see https://example.org");
+        assert!(matches!(words_of_a_layer.into(), ProtocolError::Truncated));
+        let other = io::Error::from(io::ErrorKind::ConnectionReset);
+        assert!(matches!(other.into(), ProtocolError::Io(_)));
     }
 }

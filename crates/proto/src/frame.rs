@@ -4,6 +4,8 @@
 //! of raw file bytes. The length is judged by the kind as soon as both have arrived and before any
 //! memory is taken for the payload.
 
+use std::fmt;
+
 use bytes::{Bytes, BytesMut};
 use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 
@@ -28,8 +30,8 @@ pub const DATA_HEAD_BYTES: usize = LENGTH_BYTES + 1;
 const KIND_HEADER: u8 = 0x01;
 const KIND_DATA: u8 = 0x02;
 
-/// One frame without its head.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One frame without its head. `Debug` shows its length: it may hold a proof, or somebody's file.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Frame {
     /// JSON text.
     Header(Bytes),
@@ -43,6 +45,16 @@ impl Frame {
         match self {
             Self::Header(payload) | Self::Data(payload) => payload.len(),
         }
+    }
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self {
+            Self::Header(_) => "Header",
+            Self::Data(_) => "Data",
+        };
+        write!(f, "{kind}({} bytes)", self.payload_bytes())
     }
 }
 
@@ -83,17 +95,18 @@ impl FrameCodec {
         self.max_data = MAX_DATA_BYTES;
     }
 
-    /// Judges the frame at the front. `Ok(false)` when more bytes are needed to tell.
-    fn admit(&mut self, src: &BytesMut) -> Result<bool, ProtocolError> {
+    /// The length of the frame at the front, with its head, which is judged before. `None` when more bytes are
+    /// needed to tell.
+    pub(crate) fn front_bytes(&mut self, src: &[u8]) -> Result<Option<usize>, ProtocolError> {
         let Some((length, rest)) = src.split_first_chunk::<LENGTH_BYTES>() else {
-            return Ok(false);
+            return Ok(None);
         };
         let length = u64::from(u32::from_be_bytes(*length));
         if length == 0 {
             return Err(ProtocolError::EmptyFrame);
         }
         let Some(&kind) = rest.first() else {
-            return Ok(false);
+            return Ok(None);
         };
         let (kind, maximum) = match kind {
             KIND_HEADER => ("header", self.max_header as u64),
@@ -108,7 +121,8 @@ impl FrameCodec {
             });
         }
         self.admitted = true;
-        Ok(true)
+        // The maxima are far below what any machine can count.
+        Ok(usize::try_from(length).ok().map(|length| LENGTH_BYTES + length))
     }
 }
 
@@ -117,7 +131,7 @@ impl Decoder for FrameCodec {
     type Error = ProtocolError;
 
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Frame>, ProtocolError> {
-        if !self.admitted && !self.admit(src)? {
+        if !self.admitted && self.front_bytes(src)?.is_none() {
             return Ok(None);
         }
         let Some(frame) = self.inner.decode(src)? else {
@@ -166,12 +180,17 @@ pub fn begin_data(capacity: usize) -> BytesMut {
 /// [`ProtocolError::FrameTooLong`] when it holds more than [`MAX_DATA_BYTES`].
 pub fn seal_data(mut buffer: BytesMut) -> Result<BytesMut, ProtocolError> {
     let payload = buffer.len().saturating_sub(DATA_HEAD_BYTES);
-    let head = head(KIND_DATA, payload, MAX_DATA_BYTES)?;
+    let head = data_head(payload)?;
     match buffer.first_chunk_mut::<DATA_HEAD_BYTES>() {
         Some(blank) => *blank = head,
         None => return Err(ProtocolError::EmptyFrame),
     }
     Ok(buffer)
+}
+
+/// The head of a data frame with so many bytes of payload.
+pub(crate) fn data_head(payload: usize) -> Result<[u8; DATA_HEAD_BYTES], ProtocolError> {
+    head(KIND_DATA, payload, MAX_DATA_BYTES)
 }
 
 fn head(kind: u8, payload: usize, maximum: usize) -> Result<[u8; DATA_HEAD_BYTES], ProtocolError> {

@@ -1,6 +1,7 @@
 //! The first messages of a connection: hello and login. After them only [`crate::Request`] and
 //! [`crate::Reply`] travel.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -69,8 +70,8 @@ impl Default for Limits {
     }
 }
 
-/// What the client sends until it is logged in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What the client sends until it is logged in. `Debug` shows nothing of the SCRAM messages.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum LoginRequest {
     /// The first message.
@@ -89,8 +90,8 @@ pub enum LoginRequest {
     },
 }
 
-/// What the server sends until the client is logged in.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What the server sends until the client is logged in. `Debug` shows nothing of the SCRAM messages.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "re", rename_all = "snake_case")]
 pub enum LoginReply {
     /// The first message.
@@ -107,4 +108,28 @@ pub enum LoginReply {
     },
     /// The login failed or the server is unwilling; the connection ends.
     Error(Fault),
+}
+
+impl fmt::Debug for LoginRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hello(hello) => f.debug_tuple("Hello").field(hello).finish(),
+            Self::Login { mechanism, .. } => f
+                .debug_struct("Login")
+                .field("mechanism", mechanism)
+                .finish_non_exhaustive(),
+            Self::Proof { .. } => f.write_str("Proof(***)"),
+        }
+    }
+}
+
+impl fmt::Debug for LoginReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hello(hello) => f.debug_tuple("Hello").field(hello).finish(),
+            Self::Challenge { .. } => f.write_str("Challenge(***)"),
+            Self::Welcome { .. } => f.write_str("Welcome(***)"),
+            Self::Error(fault) => f.debug_tuple("Error").field(fault).finish(),
+        }
+    }
 }

@@ -4,18 +4,23 @@
 //! which carry frames over any byte stream. The crate knows no sockets, no files and no clocks.
 //! `docs/protocol.md` is the normative description; its byte-exact examples are tests of this crate.
 
+mod chunk;
 mod code;
 mod conn;
 mod error;
 mod fault;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod hello;
 mod message;
 mod name;
 mod read_ahead;
 pub mod scram;
 mod secret;
+mod trash;
 
+pub use chunk::{Chunk, Steps};
 pub use code::Code;
 pub use conn::{FrameReader, FrameWriter};
 pub use error::ProtocolError;
@@ -33,3 +38,4 @@ pub use message::{
 pub use name::{InvalidName, decode_name, encode_name};
 pub use read_ahead::ReadAhead;
 pub use secret::Secret;
+pub use trash::{Purged, Reason, Restored, TrashItem};

@@ -9,6 +9,7 @@ use ftp_digest::{Algorithm, BLOCK_DIGEST_BYTES, BlockDigests, Digest, MAX_BLOCKS
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Fault;
+use crate::trash::{Purged, Restored, TrashItem};
 
 /// A request, or a part of an upload's body.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -158,20 +159,47 @@ pub enum Op {
     },
     /// The working directory. Answered by [`Re::Cwd`].
     Pwd,
+    /// Deletes for good what is in the trash. Answered by [`Re::Purged`].
+    Purge {
+        /// Which items; everything if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        items: Option<Vec<u64>>,
+    },
     /// Ends the session. Answered by [`Re::Ok`]; then the server closes.
     Quit,
-    /// Removes a file. Answered by [`Re::Ok`].
+    /// Puts something from the trash back. Answered by [`Re::Restored`].
+    Restore {
+        /// Which item; the newest that has the path if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        item: Option<u64>,
+        /// What was under this path; the whole item if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
+        /// Where it goes, with its name; where it was if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
+        /// Whether an existing file may be replaced.
+        #[serde(default)]
+        replace: bool,
+    },
+    /// Removes a file, into the trash. Answered by [`Re::Ok`].
     Rm {
         /// The file.
         path: String,
+        /// Whether it is deleted for good.
+        #[serde(default, skip_serializing_if = "is_false")]
+        forever: bool,
     },
     /// Removes a directory. Answered by [`Re::Ok`].
     Rmdir {
         /// The directory.
         path: String,
-        /// Whether everything in it is removed too.
+        /// Whether everything in it is removed too, into the trash, in one step.
         #[serde(default)]
         recursive: bool,
+        /// Whether it is deleted for good.
+        #[serde(default, skip_serializing_if = "is_false")]
+        forever: bool,
     },
     /// What stands at a path. Answered by [`Re::Entry`].
     Stat {
@@ -191,6 +219,12 @@ pub enum Op {
         /// Whether the file is read even if a digest is kept with it.
         #[serde(default)]
         fresh: bool,
+    },
+    /// What is in the trash, the newest first. Answered by any number of [`Re::Trash`], then [`Re::Ok`].
+    Trash {
+        /// Only the versions of this path; everything if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
     },
     /// The staged uploads. Answered by any number of [`Re::Uploads`], then [`Re::Ok`].
     Uploads,
@@ -261,8 +295,17 @@ pub enum Re {
     Ok,
     /// Some entries of a directory, in no particular order.
     Page(Page),
+    /// What was deleted for good.
+    Purged(Purged),
+    /// What was restored, and where it is.
+    Restored(Restored),
     /// The file is stored: checked, durable and visible.
     Stored(Stored),
+    /// Some of what is in the trash, the newest first.
+    Trash {
+        /// One element an item.
+        items: Vec<TrashItem>,
+    },
     /// Some of the staged uploads.
     Uploads {
         /// One element an upload.
@@ -400,6 +443,15 @@ pub struct UsageReport {
     pub entries: u64,
     /// How many uploads are staged.
     pub uploads: u64,
+    /// The bytes in the trash, which gives way when something new needs the room.
+    #[serde(default)]
+    pub trash: u64,
+    /// The most bytes in the trash; 0 if it keeps nothing.
+    #[serde(default)]
+    pub trash_limit: u64,
+    /// How many entries are in the trash.
+    #[serde(default)]
+    pub trash_entries: u64,
 }
 
 /// Block digests in wire form: BLAKE3, 32 bytes a block, concatenated, base64.
@@ -436,6 +488,14 @@ impl BlockList {
     }
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde's `skip_serializing_if` passes a reference"
+)]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 mod digest_text {
     use super::{Deserialize, Deserializer, Digest, Serializer};
 
@@ -448,10 +508,10 @@ mod digest_text {
     }
 }
 
-mod digest_text_opt {
+pub(crate) mod digest_text_opt {
     use super::{Deserialize, Deserializer, Digest, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(digest: &Option<Digest>, out: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(digest: &Option<Digest>, out: S) -> Result<S::Ok, S::Error> {
         match digest {
             Some(digest) => out.collect_str(digest),
             None => out.serialize_none(),
@@ -459,7 +519,7 @@ mod digest_text_opt {
     }
 
     /// A digest by an algorithm not known here counts as none.
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Digest>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Digest>, D::Error> {
         Ok(Option::<String>::deserialize(input)?.and_then(|text| text.parse().ok()))
     }
 }

@@ -6,6 +6,8 @@
 //! so whoever sits in the middle with another certificate fails on both sides.
 
 mod client;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod keys;
 mod server;
 mod syntax;
@@ -17,7 +19,7 @@ mod tests;
 pub use client::{ClientExchange, Credential};
 pub use keys::{DerivedKeys, KEY_BYTES};
 pub use server::{ClientFirst, ServerExchange};
-pub use verifier::{InvalidVerifier, Verifier};
+pub use verifier::{InvalidVerifier, Lot, Verifier};
 
 /// The mechanism bound to the TLS channel.
 pub const MECHANISM_PLUS: &str = "SCRAM-SHA-256-PLUS";
@@ -45,7 +47,7 @@ const NONCE_BYTES: usize = 24;
 /// The salt of a new verifier in bytes.
 const SALT_BYTES: usize = 16;
 
-/// What the login is bound to.
+/// What the login is bound to. It has no `Debug`: keying material of the connection is in it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Binding {
     /// A plaintext connection: there is nothing to bind to.

@@ -108,7 +108,7 @@ async fn frames_cross_a_pipe_of_eight_bytes() {
             writer.header(&"x".repeat(length)).unwrap();
             let mut buffer = begin_data(length);
             buffer.resize(buffer.len() + length, 0x5a);
-            writer.data(seal_data(buffer).unwrap());
+            writer.data(&seal_data(buffer).unwrap());
         }
         writer.shutdown().await.unwrap();
     };

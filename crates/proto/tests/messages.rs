@@ -2,8 +2,8 @@
 
 use ftp_digest::{Algorithm, BlockHasher, Digest, Hasher, MAX_BLOCKS, MIN_BLOCK_BYTES};
 use ftp_proto::{
-    BlockList, Code, Entry, Fault, FrameWriter, Kind, MAX_HEADER_BYTES, Op, Page, ProtocolError, Re, Reply, Request,
-    ResumeMode, Staged, Stored, Timestamp, UsageReport,
+    BlockList, Code, Entry, Fault, FrameWriter, Kind, MAX_HEADER_BYTES, Op, Page, ProtocolError, Purged, Re, Reason,
+    Reply, Request, Restored, ResumeMode, Staged, Stored, Timestamp, TrashItem, UsageReport,
 };
 use proptest::option;
 use proptest::prelude::*;
@@ -113,17 +113,62 @@ fn op() -> impl Strategy<Value = Op> {
             ask,
             resume
         }),
-        text().prop_map(|path| Op::Rm { path }),
-        (text(), any::<bool>()).prop_map(|(path, recursive)| Op::Rmdir { path, recursive }),
+        option::of(prop::collection::vec(any::<u64>(), 0..4)).prop_map(|items| Op::Purge { items }),
+        (
+            option::of(any::<u64>()),
+            option::of(text()),
+            option::of(text()),
+            any::<bool>()
+        )
+            .prop_map(|(item, path, to, replace)| Op::Restore {
+                item,
+                path,
+                to,
+                replace
+            }),
+        (text(), any::<bool>()).prop_map(|(path, forever)| Op::Rm { path, forever }),
+        (text(), any::<bool>(), any::<bool>()).prop_map(|(path, recursive, forever)| Op::Rmdir {
+            path,
+            recursive,
+            forever
+        }),
+        option::of(text()).prop_map(|path| Op::Trash { path }),
         (text(), any::<bool>()).prop_map(|(path, digest)| Op::Stat { path, digest }),
         (text(), algorithm(), any::<bool>()).prop_map(|(path, digest, fresh)| Op::Sum { path, digest, fresh }),
     ]
 }
 
+fn trash_item() -> impl Strategy<Value = TrashItem> {
+    let reason = prop::sample::select(vec![Reason::Removed, Reason::Replaced, Reason::Other]);
+    (
+        any::<[u64; 4]>(),
+        text(),
+        reason,
+        time(),
+        prop::sample::select(vec![Kind::File, Kind::Dir, Kind::Other]),
+        time(),
+        option::of(digest()),
+    )
+        .prop_map(
+            |([item, expires, size, entries], path, reason, discarded, kind, mtime, digest)| TrashItem {
+                item,
+                path,
+                reason,
+                discarded,
+                expires,
+                kind,
+                size,
+                entries,
+                mtime,
+                digest,
+            },
+        )
+}
+
 fn re() -> impl Strategy<Value = Re> {
     let stored = (any::<u64>(), time(), digest(), any::<bool>());
     let staged = (text(), option::of(any::<u64>()), any::<u64>(), time());
-    let usage = (option::of(any::<u64>()), option::of(any::<u64>()), any::<[u64; 6]>());
+    let usage = (option::of(any::<u64>()), option::of(any::<u64>()), any::<[u64; 9]>());
     prop_oneof![
         prop::sample::select(vec![Re::Beat, Re::Ok]),
         any::<u64>().prop_map(|offset| Re::At { offset }),
@@ -159,7 +204,21 @@ fn re() -> impl Strategy<Value = Re> {
                 .collect()
         }),
         usage.prop_map(
-            |(limit, entries_limit, [used, pending, reserved, free, entries, uploads])| {
+            |(
+                limit,
+                entries_limit,
+                [
+                    used,
+                    pending,
+                    reserved,
+                    free,
+                    entries,
+                    uploads,
+                    trash,
+                    trash_limit,
+                    trash_entries,
+                ],
+            )| {
                 Re::Usage(UsageReport {
                     limit,
                     used,
@@ -169,9 +228,22 @@ fn re() -> impl Strategy<Value = Re> {
                     entries_limit,
                     entries,
                     uploads,
+                    trash,
+                    trash_limit,
+                    trash_entries,
                 })
             }
         ),
+        prop::collection::vec(trash_item(), 0..4).prop_map(|items| Re::Trash { items }),
+        (any::<u64>(), any::<u64>()).prop_map(|(entries, bytes)| Re::Purged(Purged { entries, bytes })),
+        (text(), any::<u64>(), any::<u64>(), any::<bool>()).prop_map(|(path, item, size, replaced)| Re::Restored(
+            Restored {
+                path,
+                item,
+                size,
+                replaced
+            }
+        )),
     ]
 }
 

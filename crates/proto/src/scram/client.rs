@@ -1,6 +1,7 @@
 //! The client's side.
 
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use super::keys::{DerivedKeys, Key, hash, mac, xor};
 use super::syntax::{self, Attributes};
@@ -84,7 +85,9 @@ impl ClientExchange {
         channel.extend_from_slice(self.binding.data());
         let without_proof = format!("c={},r={nonce}", syntax::encode(&channel));
         let auth = format!("{},{server_first},{without_proof}", self.first_bare);
-        let signature = mac(&hash(&keys.client_key), auth.as_bytes());
+        // With the signature, the proof gives the key away.
+        let stored_key = Zeroizing::new(hash(&keys.client_key));
+        let signature = Zeroizing::new(mac(&stored_key, auth.as_bytes()));
         let proof = xor(&keys.client_key, &signature);
         self.expected = Some((mac(&keys.server_key, auth.as_bytes()), keys));
         Ok(format!("{without_proof},p={}", syntax::encode(&proof)))

@@ -1,10 +1,11 @@
 //! The arithmetic of RFC 5802 section 3.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest as _, Sha256};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::ScramError;
 use crate::Secret;
@@ -44,16 +45,17 @@ impl DerivedKeys {
     /// [`ScramError::Prohibited`] when SASLprep refuses the password.
     pub fn derive(password: &Secret, salt: &[u8], iterations: u32) -> Result<Self, ScramError> {
         let normal = stringprep::saslprep(password.expose()).map_err(|_| ScramError::Prohibited)?;
-        let mut salted: Key = [0; KEY_BYTES];
-        pbkdf2::pbkdf2_hmac::<Sha256>(normal.as_bytes(), salt, iterations, &mut salted);
-        let keys = Self {
+        let mut salted = Zeroizing::new([0; KEY_BYTES]);
+        pbkdf2::pbkdf2_hmac::<Sha256>(normal.as_bytes(), salt, iterations, salted.as_mut());
+        if let Cow::Owned(prepared) = normal {
+            drop(Zeroizing::new(prepared));
+        }
+        Ok(Self {
             salt: salt.to_vec(),
             iterations,
             client_key: mac(&salted, b"Client Key"),
             server_key: mac(&salted, b"Server Key"),
-        };
-        salted.zeroize();
-        Ok(keys)
+        })
     }
 
     /// `StoredKey := H(ClientKey)`.
@@ -62,13 +64,33 @@ impl DerivedKeys {
     }
 }
 
+#[cfg(test)]
+std::thread_local! {
+    static COUNT: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+#[cfg(test)]
+pub(super) fn reset_count() {
+    COUNT.set(0);
+}
+
+/// How many MACs and hashes this thread has computed since [`reset_count`].
+#[cfg(test)]
+pub(super) fn macs_and_hashes() -> u32 {
+    COUNT.get()
+}
+
 pub(super) fn mac(key: &Key, message: &[u8]) -> Key {
+    #[cfg(test)]
+    COUNT.set(COUNT.get() + 1);
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     mac.update(message);
     mac.finalize().into_bytes().into()
 }
 
 pub(super) fn hash(bytes: &[u8]) -> Key {
+    #[cfg(test)]
+    COUNT.set(COUNT.get() + 1);
     Sha256::digest(bytes).into()
 }
 

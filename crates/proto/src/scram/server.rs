@@ -1,6 +1,7 @@
 //! The server's side.
 
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use super::keys::{Key, hash, mac, xor};
 use super::syntax::{self, Attributes};
@@ -138,9 +139,10 @@ impl ServerExchange {
         let bound = bool::from(channel.ct_eq(&self.channel));
 
         let auth = format!("{},{without_proof}", self.auth);
-        let signature = mac(&self.verifier.stored_key, auth.as_bytes());
-        let client_key = xor(&proof, &signature);
-        let proven = hash(&client_key).ct_eq(&self.verifier.stored_key);
+        let signature = Zeroizing::new(mac(&self.verifier.stored_key, auth.as_bytes()));
+        // Whoever has it can log in as the user.
+        let client_key = Zeroizing::new(xor(&proof, &signature));
+        let proven = hash(client_key.as_ref()).ct_eq(&self.verifier.stored_key);
         let answer = mac(&self.verifier.server_key, auth.as_bytes());
         if !bound {
             return Err(ScramError::Binding);

@@ -3,6 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use zeroize::Zeroizing;
+
 use super::ScramError;
 
 /// Reads attributes in the order in which the grammar fixes them.
@@ -37,7 +39,8 @@ pub(super) fn decode(text: &str) -> Result<Vec<u8>, ScramError> {
 }
 
 pub(super) fn decode_key(text: &str) -> Result<super::keys::Key, ScramError> {
-    decode(text)?.try_into().map_err(|_| ScramError::Syntax)
+    let key = Zeroizing::new(decode(text)?);
+    key.as_slice().try_into().map_err(|_| ScramError::Syntax)
 }
 
 /// `saslname`: `=` and `,` are escaped.

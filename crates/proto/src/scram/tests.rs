@@ -80,11 +80,71 @@ fn wrong_password_and_unknown_user_fail_alike() {
 #[test]
 fn an_unknown_user_keeps_the_same_salt_and_looks_like_a_real_one() {
     let real = verifier("pencil");
-    let made_up = |user| Verifier::for_unknown(&[3; KEY_BYTES], user, Some(&real));
+    let secret = [3; KEY_BYTES];
+    let made_up = |user| Verifier::for_unknown(&secret, user, [(Lot::new(&secret, "alice"), &real)]);
     assert_eq!(made_up("eve"), made_up("eve"));
     assert_ne!(made_up("eve").salt, made_up("bob").salt);
     assert_eq!(made_up("eve").salt.len(), real.salt.len());
     assert_eq!(made_up("eve").iterations, real.iterations);
+}
+
+#[test]
+fn users_who_come_and_go_say_nothing_about_unknown_names() {
+    let secret = [3; KEY_BYTES];
+    let password = Secret::new("pencil".to_owned());
+    let alike = |salt: &[u8], iterations| Verifier::with_salt(&password, salt, iterations).unwrap();
+    let (usual, odd) = (alike(b"0123456789abcdef", 4096), alike(&[7; 40], 5000));
+    let lot = |number: usize| Lot::new(&secret, &format!("user {number}"));
+    let names: Vec<String> = (0..1000).map(|number| format!("nobody {number}")).collect();
+    let shown = |users: &[(Lot, &Verifier)]| -> Vec<Verifier> {
+        let made_up = |name: &String| Verifier::for_unknown(&secret, name, users.iter().copied());
+        names.iter().map(made_up).collect()
+    };
+
+    let mut users: Vec<_> = (0..9).map(|number| (lot(number), &usual)).collect();
+    let before = shown(&users);
+    // One more like the others: nobody can see it.
+    users.push((lot(9), &usual));
+    assert_eq!(shown(&users), before);
+    // One that is different: about one name in eleven looks as if it had another password, the others as before.
+    users.push((lot(10), &odd));
+    let after = shown(&users);
+    let changed: Vec<_> = before
+        .iter()
+        .zip(&after)
+        .filter(|(before, after)| before != after)
+        .collect();
+    assert!((40..160).contains(&changed.len()), "{}", changed.len());
+    for (before, after) in changed {
+        assert_eq!((after.iterations, after.salt.len()), (5000, 40));
+        assert!(!after.salt.starts_with(&before.salt), "a new password has a new salt");
+        assert_ne!(after.salt[..8], after.salt[32..], "a long salt does not repeat itself");
+    }
+    // The order of the users means nothing.
+    users.reverse();
+    assert_eq!(shown(&users), after);
+}
+
+#[test]
+fn known_and_unknown_users_cost_the_same_arithmetic() {
+    use super::keys::{macs_and_hashes, reset_count};
+    let (real, secret) = (verifier("pencil"), [3; KEY_BYTES]);
+    let made_up = Verifier::for_unknown(&secret, "eve", [(Lot::new(&secret, "alice"), &real)]);
+    let cost = |verifier: &Verifier, genuine| {
+        let (mut client, first) = ClientExchange::start("alice", CHANNEL).unwrap();
+        reset_count();
+        let first = ClientFirst::parse(&first, &CHANNEL).unwrap();
+        let (server, challenge) = ServerExchange::start(&first, verifier, genuine, &CHANNEL).unwrap();
+        let asked = macs_and_hashes();
+        let proof = client.respond(&challenge, &password("wrong")).unwrap();
+        reset_count();
+        assert_eq!(server.finish(&proof), Err(ScramError::Proof));
+        (asked, macs_and_hashes(), challenge.len())
+    };
+    let known = cost(&real, true);
+    assert_eq!(cost(&made_up, false), known);
+    // No key derivation at all on the server, and the same few operations.
+    assert_eq!((known.0, known.1), (0, 3));
 }
 
 #[test]
