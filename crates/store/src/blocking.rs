@@ -4,19 +4,26 @@ use std::io;
 
 use crate::error::{Error, Result};
 
-/// Runs `work` on a thread that may block.
+/// Runs `work` on a thread that may block. It begins at once, before the future is awaited.
 ///
 /// # Cancel safety
 ///
 /// Dropping the future does not stop `work` once it has begun: it runs to its end, accounting
 /// included, and its result is dropped.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(stopped()),
-        },
+pub(crate) fn blocking<T, W>(work: W) -> impl Future<Output = Result<T>> + Send + use<T, W>
+where
+    T: Send + 'static,
+    W: FnOnce() -> Result<T> + Send + 'static,
+{
+    let job = tokio::task::spawn_blocking(work);
+    async move {
+        match job.await {
+            Ok(result) => result,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(stopped()),
+            },
+        }
     }
 }
 

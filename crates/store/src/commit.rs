@@ -14,17 +14,20 @@
 //! this server; when it fails, each file is synced alone, so that one bad file fails alone, and loses
 //! its staged bytes.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cap_std::fs::Dir;
 use ftp_digest::Digest;
+use rustix::io::Errno;
 use tokio::sync::oneshot;
 
 use crate::disk::{self, FileId, Meta};
 use crate::error::{Error, Result};
+use crate::last_folder::LastFolder;
 use crate::path::FilePath;
-use crate::staged::StagedFile;
+use crate::staged::{Published, StagedFile};
 use crate::store::Durability;
 use crate::time::Timestamp;
 
@@ -73,21 +76,29 @@ struct Queue {
 }
 
 impl Committer {
-    /// Publishes, durably if asked, and answers. Blocks the calling thread for its own large file
+    /// Publishes, durably if asked, and answers. Blocks the calling thread for its own large files
     /// and, if it becomes the leader, for the batches of others.
-    pub(crate) fn publish(&self, publication: Publication, durability: Durability) {
+    pub(crate) fn publish(&self, publications: Vec<Publication>, durability: Durability) {
         if durability == Durability::None {
-            let (publication, result) = publication.rename();
-            publication.answer(result);
+            let mut folder = LastFolder::default();
+            for publication in publications {
+                let (publication, result) = publication.rename(&mut folder);
+                publication.answer(result);
+            }
             return;
         }
-        if publication.meta.size > SMALL_BYTES
-            && let Err(error) = publication.sync()
-        {
-            publication.discard(error);
-            return;
+        let mut ready = Vec::with_capacity(publications.len());
+        for publication in publications {
+            match if publication.meta.size > SMALL_BYTES {
+                publication.sync()
+            } else {
+                Ok(())
+            } {
+                Ok(()) => ready.push(publication),
+                Err(error) => publication.discard(error),
+            }
         }
-        if let Some(mut leader) = self.enqueue(publication) {
+        if let Some(mut leader) = self.enqueue(ready) {
             while let Some(batch) = leader.next_batch() {
                 publish_batch(batch);
             }
@@ -95,9 +106,9 @@ impl Committer {
     }
 
     /// Queues; the caller is the leader if it gets something back.
-    fn enqueue(&self, publication: Publication) -> Option<Leader<'_>> {
+    fn enqueue(&self, publications: Vec<Publication>) -> Option<Leader<'_>> {
         let mut queue = self.lock();
-        queue.waiting.push(publication);
+        queue.waiting.extend(publications);
         (!std::mem::replace(&mut queue.led, true)).then_some(Leader { committer: self })
     }
 
@@ -146,22 +157,22 @@ impl Publication {
         let _ = answer.send(Err(error));
     }
 
-    /// Gives the file its name. The directory is returned to be synced.
-    fn rename(mut self) -> (Answering, Result<Dir>) {
-        let renamed = self.staged.publish(self.replace);
+    /// Gives the file its name. What has to be synced for it is returned.
+    fn rename(mut self, folder: &mut LastFolder) -> (Answering, Result<Published>) {
+        let renamed = self.staged.publish(self.replace, folder);
         let answering = Answering {
             stored: Stored {
                 path: self.staged.target().clone(),
                 size: self.meta.size,
                 modified: self.meta.modified,
                 digest: self.digest,
-                replaced: renamed.as_ref().is_ok_and(|(_, replaced)| *replaced),
+                replaced: renamed.as_ref().is_ok_and(|published| published.replaced),
             },
             answer: self.answer,
         };
         // A staged file that got no name is detached here, before the answer.
         drop(self.staged);
-        (answering, renamed.map(|(dir, _)| dir))
+        (answering, renamed)
     }
 }
 
@@ -180,29 +191,65 @@ impl Answering {
 
 fn publish_batch(batch: Vec<Publication>) {
     let mut renamed = Vec::with_capacity(batch.len());
+    let mut folder = LastFolder::default();
     for (publication, synced) in sync_data(batch) {
         match synced {
-            Ok(()) => renamed.push(publication.rename()),
+            Ok(()) => renamed.push(publication.rename(&mut folder)),
             Err(error) => publication.discard(error),
         }
     }
-    let unsynced = sync_names(&renamed);
-    for (publication, result) in renamed {
-        let result = result.and_then(|dir| match disk::stat_fd(&dir) {
-            _ if unsynced.is_empty() => Ok(()),
-            Ok(meta) if !unsynced.contains(&meta.id) => Ok(()),
-            _ => Err(not_durable(&publication.stored.path)),
-        });
-        publication.answer(result);
+    // Files of one directory come in a row, and share its handle.
+    let mut last: Option<(&Arc<Dir>, Result<Meta, Errno>)> = None;
+    let handles: Vec<Vec<_>> = renamed
+        .iter()
+        .map(|(_, result)| {
+            let Ok(published) = result else { return Vec::new() };
+            let dir = match last {
+                Some((dir, meta)) if Arc::ptr_eq(dir, &published.dir) => meta,
+                _ => disk::stat_fd(&*published.dir),
+            };
+            last = Some((&published.dir, dir));
+            published.handles(dir)
+        })
+        .collect();
+    let unsynced = sync_names(
+        handles
+            .iter()
+            .flatten()
+            .filter_map(|(fd, meta)| Some((*fd, (*meta).ok()?))),
+    );
+    let outcomes: Vec<_> = handles
+        .iter()
+        .map(|handles| {
+            handles.iter().find_map(|(_, meta)| match meta {
+                Ok(meta) => unsynced.get(&meta.id).copied(),
+                // What cannot be told apart has not been synced either.
+                Err(errno) => Some(*errno),
+            })
+        })
+        .collect();
+    drop(handles);
+    for ((publication, result), unsynced) in renamed.into_iter().zip(outcomes) {
+        let durable = unsynced.map_or(Ok(()), |errno| Err(not_durable(&publication.stored.path, errno)));
+        publication.answer(result.and(durable));
     }
 }
 
-fn not_durable(path: &FilePath) -> Error {
-    Error::io(
-        "make the new name durable of",
-        &path,
-        std::io::Error::other("the directory could not be synced"),
-    )
+impl Published {
+    /// What has to be synced for the name to be durable, and for the version it replaced. `dir` is what its
+    /// directory was found to be.
+    fn handles(&self, dir: Result<Meta, Errno>) -> Vec<(BorrowedFd<'_>, Result<Meta, Errno>)> {
+        let kept = self.kept.iter();
+        // The record first: its sync takes the names along on most file systems.
+        kept.flat_map(|kept| [kept.record().as_fd(), kept.trash().as_fd()])
+            .map(|fd| (fd, disk::stat_fd(fd)))
+            .chain([(self.dir.as_fd(), dir)])
+            .collect()
+    }
+}
+
+fn not_durable(path: &FilePath, errno: Errno) -> Error {
+    Error::io("make the new name durable of", path, errno)
 }
 
 /// Makes the data of the small files durable; the large ones are already.
@@ -222,23 +269,18 @@ fn sync_data(batch: Vec<Publication>) -> impl Iterator<Item = (Publication, Resu
     })
 }
 
-/// Makes the new names durable. Returns the directories for which that failed.
-fn sync_names(renamed: &[(Answering, Result<Dir>)]) -> HashSet<FileId> {
+/// Makes the new names durable. Returns what that failed for, and why.
+fn sync_names<'a>(names: impl Iterator<Item = (BorrowedFd<'a>, Meta)>) -> HashMap<FileId, Errno> {
     let mut seen = HashSet::new();
-    let dirs: Vec<_> = renamed
-        .iter()
-        .filter_map(|(_, result)| result.as_ref().ok())
-        .filter_map(|dir| Some((dir, disk::stat_fd(dir).ok()?)))
-        .filter(|(_, meta)| seen.insert(meta.id))
-        .collect();
+    let dirs: Vec<_> = names.filter(|(_, meta)| seen.insert(meta.id)).collect();
     if sync_together(dirs.iter().map(|(dir, meta)| (*dir, *meta))) {
-        return HashSet::new();
+        return HashMap::new();
     }
     dirs.iter()
         .filter_map(|(dir, meta)| {
             let errno = disk::sync(dir).err()?;
             tracing::error!(%errno, "directory not synced");
-            Some(meta.id)
+            Some((meta.id, errno))
         })
         .collect()
 }
@@ -289,6 +331,7 @@ mod tests {
                     id: (0, 0),
                     kind: Kind::File,
                     size,
+                    links: 1,
                     modified: Timestamp::default(),
                     changed: Timestamp::default(),
                 },
@@ -296,7 +339,7 @@ mod tests {
                 replace: false,
                 answer,
             };
-            Committer::default().publish(publication, Durability::Full);
+            Committer::default().publish(vec![publication], Durability::Full);
             let error = stored.await.unwrap().unwrap_err();
             assert!(matches!(error, Error::Io { what: "sync", .. }), "{error}");
             assert_eq!(state.staging().entries().unwrap().count(), 0, "{size} bytes");

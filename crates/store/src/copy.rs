@@ -38,7 +38,8 @@ impl Home {
     /// # Errors
     ///
     /// Those of [`Home::open_read`] for the source and of [`Home::begin_upload`] for the target,
-    /// [`Error::SourceChanged`], and [`Error::DigestMismatch`] when the source or the copy is damaged.
+    /// [`Error::SourceChanged`], [`Error::Damaged`] when the source is damaged, and
+    /// [`Error::DigestMismatch`] when the copy is.
     ///
     /// # Cancel safety
     ///
@@ -67,6 +68,7 @@ impl Home {
             });
         }
         if let Some(kept) = kept.filter(|kept| *kept != digest) {
+            copying.from.prove().await?;
             return Err(Error::DigestMismatch {
                 path: copying.staged.target().clone(),
                 expected: Box::new(kept),
@@ -84,8 +86,10 @@ impl Copying {
         let from = home.open_read(from)?;
         let place = home.tree().place(&to)?;
         let old = home.target(&place, &to, replace)?;
+        home.sweep();
         home.check_disk(&to, from.size())?;
         let booking = Booking::file(home.ledger(), from.size(), 0, old.is_none())?;
+        home.make_room()?;
         let id = StagingId::temporary(home.next_number());
         let mut staged = StagedFile::open(home, to, id, None, booking, None, Fate::Temporary)?;
         // Where the file system cannot share blocks, the next best way is tried step by step.

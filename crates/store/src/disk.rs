@@ -10,8 +10,8 @@ use std::path::Path;
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt as _};
 use rustix::fs::{
-    AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags, Stat, Timespec, Timestamps, UTIME_OMIT,
-    XattrFlags,
+    AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags, Stat, StatxFlags, Timespec, Timestamps,
+    UTIME_OMIT, XattrFlags,
 };
 use rustix::io::{Errno, retry_on_intr};
 
@@ -50,6 +50,8 @@ pub(crate) struct Meta {
     pub(crate) id: FileId,
     pub(crate) kind: Kind,
     pub(crate) size: u64,
+    /// How many names it has.
+    pub(crate) links: u64,
     pub(crate) modified: Timestamp,
     pub(crate) changed: Timestamp,
 }
@@ -75,6 +77,7 @@ impl From<Stat> for Meta {
             id: (stat.st_dev as u64, stat.st_ino as u64),
             kind: FileType::from_raw_mode(stat.st_mode).into(),
             size: u64::try_from(stat.st_size).unwrap_or(0),
+            links: stat.st_nlink as u64,
             modified: time(stat.st_mtime as i64, stat.st_mtime_nsec as u64),
             changed: time(stat.st_ctime as i64, stat.st_ctime_nsec as u64),
         }
@@ -89,18 +92,44 @@ const PRIVATE_MODE: u32 = 0o700;
 
 /// Creates the directory of a home where it is missing, with its parents, and opens it.
 pub(crate) fn open_or_create_root(path: &Path) -> std::io::Result<Dir> {
-    let root = match Dir::open_ambient_dir(path, ambient_authority()) {
+    match open_root(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            std::fs::DirBuilder::new()
-                .recursive(true)
-                .mode(PRIVATE_MODE)
-                .create(path)?;
-            Dir::open_ambient_dir(path, ambient_authority())?
+            make_private_dir(path)?;
+            open_root(path)
         }
-        opened => opened?,
-    };
+        opened => opened,
+    }
+}
+
+/// Opens the directory of a home.
+pub(crate) fn open_root(path: &Path) -> std::io::Result<Dir> {
+    let root = Dir::open_ambient_dir(path, ambient_authority())?;
     // `cap-std` opens with `O_PATH`, which can be neither listed nor synced.
     Ok(open_dir(&root, OsStr::new("."))?)
+}
+
+/// Makes a directory for its owner alone (mode 0700) where it is missing, with its parents, so that it survives a
+/// power cut: an acknowledged file is worth nothing in a home that is gone.
+///
+/// # Errors
+///
+/// Those of the system, which name no path.
+pub fn make_private_dir(path: &Path) -> std::io::Result<()> {
+    // A relative path of one name has the empty path for its parent.
+    let missing: Vec<_> = path
+        .ancestors()
+        .take_while(|path| !path.as_os_str().is_empty() && !path.is_dir())
+        .collect();
+    for path in missing.iter().rev() {
+        match std::fs::DirBuilder::new().mode(PRIVATE_MODE).create(path) {
+            // Two homes may be in the same new directory, and be opened at the same time.
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists || !path.is_dir() => return Err(error),
+            _ => {}
+        }
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        sync(File::open(parent.unwrap_or(Path::new(".")))?)?;
+    }
+    Ok(())
 }
 
 /// Opens the store's own directory `name`, which no link may stand in for.
@@ -142,7 +171,7 @@ fn open_by_steps(root: &Dir, path: &Path, flags: OFlags) -> Result<OwnedFd, Errn
         } else {
             flags
         };
-        at = match rustix::fs::openat(&at, name, flags | OFlags::NOFOLLOW, Mode::empty()) {
+        at = match open_at(&at, name, flags | OFlags::NOFOLLOW) {
             // `O_DIRECTORY` answers a link with "not a directory".
             Err(Errno::NOTDIR) if stat_at(&at, name)?.kind == Kind::Symlink => {
                 return Err(Errno::LOOP);
@@ -156,20 +185,30 @@ fn open_by_steps(root: &Dir, path: &Path, flags: OFlags) -> Result<OwnedFd, Errn
 /// Opens the directory `name`, not through a link.
 pub(crate) fn open_dir(parent: impl AsFd, name: &OsStr) -> Result<Dir, Errno> {
     let flags = DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+    let fd = open_at(parent, name, flags)?;
     Ok(Dir::from_std_file(File::from(fd)))
+}
+
+fn open_at(parent: impl AsFd, name: &OsStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+    retry_on_intr(|| rustix::fs::openat(&parent, name, flags, Mode::empty()))
 }
 
 /// Opens the file `name` for reading, not through a link; never blocks.
 pub(crate) fn open_file(parent: impl AsFd, name: &OsStr) -> Result<File, Errno> {
     let flags = READ | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(parent, name, flags, Mode::empty()).map(File::from)
+    open_at(parent, name, flags).map(File::from)
 }
 
 /// Opens the store's own file `name` for reading and writing, creating it where it is missing.
 pub(crate) fn open_own(parent: &Dir, name: &str) -> Result<File, Errno> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(parent, name, flags, FILE_MODE).map(File::from)
+    retry_on_intr(|| rustix::fs::openat(parent, name, flags, FILE_MODE)).map(File::from)
+}
+
+/// Creates the store's own file `name` for reading and writing; `EEXIST` where there is one.
+pub(crate) fn open_new(parent: &Dir, name: &str) -> Result<File, Errno> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    retry_on_intr(|| rustix::fs::openat(parent, name, flags, FILE_MODE)).map(File::from)
 }
 
 pub(crate) fn stat_fd(file: impl AsFd) -> Result<Meta, Errno> {
@@ -186,6 +225,23 @@ pub(crate) fn find_at(parent: impl AsFd, name: &OsStr) -> Result<Option<Meta>, E
     match stat_at(parent, name) {
         Err(Errno::NOENT) => Ok(None),
         found => found.map(Some),
+    }
+}
+
+/// Whether names can be renamed between two directories: the same mount, or at least the same file system
+/// where the kernel does not tell mounts apart (before Linux 5.8).
+pub(crate) fn share_a_mount(one: impl AsFd, other: impl AsFd) -> Result<bool, Errno> {
+    let look = |dir: &dyn AsFd| {
+        let found = rustix::fs::statx(dir.as_fd(), c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+        let is_told = found.stx_mask & StatxFlags::MNT_ID.bits() != 0;
+        Ok((
+            is_told.then_some(found.stx_mnt_id),
+            (found.stx_dev_major, found.stx_dev_minor),
+        ))
+    };
+    match (look(&one.as_fd()), look(&other.as_fd())) {
+        (Err(Errno::NOSYS), _) => Ok(true),
+        (one, other) => Ok(one? == other?),
     }
 }
 
@@ -218,11 +274,16 @@ pub(crate) fn rename_new(from: At<'_>, to: At<'_>) -> Result<(), Errno> {
     }
 }
 
+/// Gives a file a second name, which must be free. A link is linked, not followed.
+pub(crate) fn link(from: At<'_>, to: At<'_>) -> Result<(), Errno> {
+    rustix::fs::linkat(from.0, from.1, to.0, to.1, AtFlags::empty())
+}
+
 /// The same in two calls, the first of which only one can make: a link for a file; for a directory
 /// an empty one, whose place it may take.
 fn rename_new_by_steps(from: At<'_>, to: At<'_>) -> Result<(), Errno> {
     if stat_at(from.0, from.1)?.kind != Kind::Directory {
-        rustix::fs::linkat(from.0, from.1, to.0, to.1, AtFlags::empty())?;
+        link(from, to)?;
         return unlink(from.0, from.1);
     }
     make_dir(to.0, to.1)?;
@@ -247,7 +308,7 @@ pub(crate) fn sync_file_system(file: impl AsFd) -> Result<(), Errno> {
 
 /// Bytes an unprivileged process can still write to the file system.
 pub(crate) fn free_bytes(file: impl AsFd) -> Result<u64, Errno> {
-    let info = rustix::fs::fstatvfs(file)?;
+    let info = retry_on_intr(|| rustix::fs::fstatvfs(&file))?;
     Ok(info.f_bavail.saturating_mul(info.f_frsize))
 }
 
@@ -310,13 +371,31 @@ pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::R
     Ok(filled)
 }
 
+/// Lets go of what the kernel remembers of the file and has on disk, so that it is read from there.
+pub(crate) fn forget_cached(file: &File) {
+    // A hint: without it the bytes come from memory, which is right as well.
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+}
+
 pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> std::io::Result<()> {
     file.write_all_at(bytes, offset)
+}
+
+/// Writes the store's own file `name` by way of `temporary`, so that a reader sees the old content or
+/// the new one. Returns the file.
+pub(crate) fn replace_own(parent: &Dir, name: &str, temporary: &str, text: &[u8]) -> Result<File, Errno> {
+    let file = open_own(parent, temporary)?;
+    truncate(&file, 0)?;
+    write_at(&file, text, 0).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    rename_over((parent, OsStr::new(temporary)), (parent, OsStr::new(name)))?;
+    Ok(file)
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+
+    use rustix::fs::CWD;
 
     use super::*;
 
@@ -350,6 +429,50 @@ mod tests {
             assert_eq!(id(open_without_links(&root, path, flags)), expected, "{path:?}");
             assert_eq!(id(open_by_steps(&root, path, flags)), expected, "{path:?} by steps");
         }
+    }
+
+    #[test]
+    fn going_by_steps_follows_no_link_that_is_swapped_in() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let temp = tempfile::tempdir().unwrap();
+        let root = open_or_create_root(&temp.path().join("home")).unwrap();
+        let at = |name: &str| temp.path().join(name);
+        for dir in ["home/swap/sub", "outside/sub"] {
+            std::fs::create_dir_all(at(dir)).unwrap();
+            std::fs::write(at(dir).join("file"), dir).unwrap();
+        }
+        symlink(at("outside"), at("home/link")).unwrap();
+        symlink(at("outside/sub"), at("home/swap/link")).unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let swap = |one: &str, other: &str| {
+                        rustix::fs::renameat_with(CWD, at(one), CWD, at(other), RenameFlags::EXCHANGE)
+                    };
+                    // The second fails while the first has put a link in its way.
+                    let _ = swap("home/swap", "home/link");
+                    let _ = swap("home/swap/sub", "home/swap/link");
+                }
+            });
+            let (mut inside, mut refused) = (0, 0);
+            // Until the swaps were met in both states, whatever the scheduler thinks of them.
+            for _ in 0..5_000_000 {
+                if inside >= 1000 && refused >= 1000 {
+                    break;
+                }
+                match open_by_steps(&root, Path::new("swap/sub/file"), READ | OFlags::CLOEXEC) {
+                    Ok(fd) => {
+                        let text = std::io::read_to_string(File::from(fd)).unwrap();
+                        assert_eq!(text, "home/swap/sub");
+                        inside += 1;
+                    }
+                    Err(_) => refused += 1,
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+            assert!(inside >= 1000 && refused >= 1000, "{inside} inside, {refused} refused");
+        });
     }
 
     #[test]

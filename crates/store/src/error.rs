@@ -35,11 +35,34 @@ pub enum Error {
         /// The digest of the staged bytes.
         found: Box<Digest>,
     },
+    /// The stored file is not what was stored: its disk, or somebody on the server's machine, has
+    /// changed its bytes and neither its size nor its time.
+    #[error(
+        "{path} is damaged on the server's disk: {expected} was stored, its bytes now have {found}; it was left as it is: upload it again or restore it from a backup"
+    )]
+    Damaged {
+        /// The file.
+        path: FilePath,
+        /// The digest kept with it.
+        expected: Box<Digest>,
+        /// The digest of its bytes.
+        found: Box<Digest>,
+    },
     /// Something of this name exists and replacing was not asked for.
     #[error("{path} already exists")]
     Exists {
         /// The target.
         path: FilePath,
+    },
+    /// A file of the store's own has a format that this version does not know, and is left alone.
+    #[error("the {what} has format version {found}, this server knows version {known}; use the server that made it")]
+    FormatVersion {
+        /// Which file it is.
+        what: &'static str,
+        /// The version found.
+        found: String,
+        /// The version known here.
+        known: &'static str,
     },
     /// A write would leave a hole behind the bytes held.
     #[error("{path}: bytes from {offset} on cannot follow a prefix of {held} bytes")]
@@ -50,6 +73,15 @@ pub enum Error {
         held: u64,
         /// Where the write would begin.
         offset: u64,
+    },
+    /// What was a home is none any more.
+    #[error(
+        "{} is not the home it was: its disk is not mounted, or it was moved or deleted; put it back, or restart the server to begin with an empty one",
+        .dir.display()
+    )]
+    HomeGone {
+        /// The home's directory.
+        dir: PathBuf,
     },
     /// The home itself can be neither removed, renamed nor replaced.
     #[error("/ is the home itself and cannot be removed, renamed or replaced")]
@@ -121,11 +153,25 @@ pub enum Error {
         /// The directory.
         path: FilePath,
     },
+    /// Another file system is mounted there.
+    #[error(
+        "{path} is another file system that is mounted into the home, or lies on one: nothing can be moved onto it, off it or away with it"
+    )]
+    Mount {
+        /// What was to be moved, replaced or removed.
+        path: FilePath,
+    },
     /// Nothing of this name exists.
     #[error("{path} does not exist")]
     NotFound {
         /// What was looked for.
         path: FilePath,
+    },
+    /// Nothing like this is in the trash.
+    #[error("{what} is not in the trash; it may have been restored, or has made room for something newer")]
+    NotInTrash {
+        /// What was looked for.
+        what: String,
     },
     /// A link leads out of the home or into the reserved folder.
     #[error("{path} leads outside the home directory")]
@@ -211,11 +257,14 @@ impl Error {
     pub(crate) fn from_errno(what: &'static str, path: &FilePath, errno: Errno) -> Self {
         let path = path.clone();
         match errno {
-            Errno::NOENT => Self::NotFound { path },
+            // Links that lead in a circle lead nowhere, as a dangling one does.
+            Errno::LOOP | Errno::NOENT => Self::NotFound { path },
             Errno::EXIST => Self::Exists { path },
             Errno::ISDIR => Self::IsDirectory { path },
             Errno::NOTDIR => Self::NotDirectory { path },
             Errno::NOTEMPTY => Self::NotEmpty { path },
+            // To a home, only a mount is busy.
+            Errno::XDEV | Errno::BUSY => Self::Mount { path },
             Errno::ROFS => Self::ReadOnly { path },
             Errno::ACCESS | Errno::PERM => Self::PermissionDenied { what, path },
             // A socket cannot be opened at all, a FIFO without a reader not for writing.
@@ -228,6 +277,15 @@ impl Error {
                 place: path.to_string(),
                 source: errno.into(),
             },
+        }
+    }
+
+    /// Gives a failure with the staged file of a path its meaning: that something is missing or in the way says
+    /// nothing about the path itself.
+    pub(crate) fn staging(what: &'static str, path: &FilePath, errno: Errno) -> Self {
+        match errno {
+            Errno::ROFS | Errno::ACCESS | Errno::PERM => Self::from_errno(what, path, errno),
+            _ => Self::io(what, path, errno),
         }
     }
 

@@ -9,26 +9,34 @@ use cap_std::fs::Dir;
 use rustix::io::Errno;
 
 use crate::blocking::blocking;
+use crate::clock::HomeClock;
 use crate::commit::Publication;
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::kept;
+use crate::leftovers::Leftovers;
 use crate::path::{FilePath, RESERVED_NAME};
 use crate::quota::{Ledger, Quota, Usage};
 use crate::slots::Slots;
 use crate::source::Sources;
 use crate::staging::{self, StagingId};
 use crate::store::Shared;
-use crate::time::Timestamp;
+use crate::trash::Trash;
 use crate::tree::Tree;
+use crate::walk;
 
 mod entry;
 mod listing;
 mod namespace;
-mod walk;
+mod recount;
+mod restore;
+mod trash;
 
 pub use entry::Entry;
 pub use listing::Listing;
-pub use namespace::Removed;
+pub use recount::{Counted, Recount, count_closed_home};
+pub(crate) use trash::KeptVersion;
+pub use trash::{Disposal, Restored, TrashItem, Wanted};
 
 /// How long the lock of a home is waited for: the last uploads of a server that has been told to end
 /// need a moment, one that goes on running does not let go at all.
@@ -46,13 +54,19 @@ pub struct Home {
 pub(crate) struct HomeState {
     shared: Arc<Shared>,
     tree: Tree,
+    reserved: Dir,
     staging: Dir,
+    trash: Trash,
+    clock: HomeClock,
     ledger: Arc<Ledger>,
     slots: Arc<Slots>,
+    leftovers: Leftovers,
     sources: Arc<Sources>,
     /// Held while names change, together with the counts: never across an `.await`, always inside
     /// the closure that touches the disk.
     names: Mutex<()>,
+    /// How often that was locked, for a recount to know whether anything changed.
+    name_changes: AtomicU64,
     numbers: AtomicU64,
     /// Locked for as long as this process has the home open.
     _lock: std::fs::File,
@@ -94,7 +108,7 @@ impl Home {
 
 impl HomeState {
     /// Opens a home: locks it, puts its staging folder in order and counts what it holds.
-    pub(crate) fn open(shared: Arc<Shared>, root: Dir, path: &Path, quota: Quota, now: Timestamp) -> Result<Self> {
+    pub(crate) fn open(shared: Arc<Shared>, root: Dir, path: &Path, quota: Quota) -> Result<Self> {
         let fail = |what| {
             move |errno: Errno| {
                 let place = format!("{RESERVED_NAME} in {path:?}");
@@ -107,20 +121,36 @@ impl HomeState {
             Errno::WOULDBLOCK => Error::InUse { dir: path.to_owned() },
             errno => fail("lock")(errno),
         })?;
+        if !kept::is_possible(&lock) {
+            tracing::warn!(
+                home = %path.display(),
+                "the file system has no extended attributes, so no digest is kept with a file: scrubs of this home \
+                 find nothing, and each download costs a hash"
+            );
+        }
         let staging =
             disk::open_or_create_private(&reserved, "staging").map_err(fail("open or create the staging folder of"))?;
 
         let tree = Tree::new(root);
         let ledger = Ledger::new(quota, walk::count(tree.root(), &FilePath::root())?);
-        staging::recover(&staging, &ledger, shared.options().staging_expiry, now)?;
+        let clock = HomeClock::open(&reserved)?;
+        staging::recover(&staging, &ledger, shared.options().staging_expiry, &clock)?;
+        let trash = disk::open_or_create_private(&reserved, "trash").map_err(fail("open or create the trash of"))?;
+        let (trash, tally) = Trash::open(trash, &tree, &clock)?;
+        ledger.add_trash(tally);
         Ok(Self {
             shared,
             tree,
+            reserved,
             staging,
+            trash,
+            clock,
             ledger: Arc::new(ledger),
             slots: Arc::default(),
+            leftovers: Leftovers::default(),
             sources: Arc::default(),
             names: Mutex::new(()),
+            name_changes: AtomicU64::new(0),
             numbers: AtomicU64::new(0),
             _lock: lock,
         })
@@ -134,6 +164,14 @@ impl HomeState {
         &self.staging
     }
 
+    pub(crate) fn trash(&self) -> &Trash {
+        &self.trash
+    }
+
+    pub(crate) fn clock(&self) -> &HomeClock {
+        &self.clock
+    }
+
     pub(crate) fn ledger(&self) -> &Arc<Ledger> {
         &self.ledger
     }
@@ -142,12 +180,23 @@ impl HomeState {
         &self.slots
     }
 
+    pub(crate) fn leftovers(&self) -> &Leftovers {
+        &self.leftovers
+    }
+
     pub(crate) fn sources(&self) -> &Arc<Sources> {
         &self.sources
     }
 
     pub(crate) fn lock_names(&self) -> MutexGuard<'_, ()> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        self.name_changes.fetch_add(1, Ordering::SeqCst);
+        names
+    }
+
+    /// How often the names of this home were locked: the same as before where none has changed meanwhile.
+    pub(crate) fn times_names_were_locked(&self) -> u64 {
+        self.name_changes.load(Ordering::SeqCst)
     }
 
     /// A number that no staged file of this process has yet.
@@ -155,9 +204,9 @@ impl HomeState {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Refuses what the file system has no room for.
+    /// Refuses what the file system has no room for, even if the trash gives way.
     pub(crate) fn check_disk(&self, path: &FilePath, requested: u64) -> Result<()> {
-        let free = self.disk_free(path)?;
+        let free = self.make_disk_room(requested, || self.disk_free(path))?;
         if requested > free {
             return Err(Error::NoSpace { free, requested });
         }
@@ -165,13 +214,23 @@ impl HomeState {
     }
 
     pub(crate) fn publish(&self, publication: Publication) {
+        self.publish_all(vec![publication]);
+    }
+
+    /// Publishes them as one group.
+    pub(crate) fn publish_all(&self, publications: Vec<Publication>) {
         let durability = self.shared.options().durability;
-        self.shared.committer().publish(publication, durability);
+        self.shared.committer().publish(publications, durability);
+    }
+
+    /// Whether what is done has to survive a power cut.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.shared.options().durability == crate::Durability::Full
     }
 
     /// Makes changed names durable, if that is asked for.
     pub(crate) fn sync_names(&self, dir: &Dir, path: &FilePath) -> Result<()> {
-        if self.shared.options().durability == crate::Durability::None {
+        if !self.is_durable() {
             return Ok(());
         }
         disk::sync(dir).map_err(|errno| Error::from_errno("make durable the change of", path, errno))
@@ -181,32 +240,38 @@ impl HomeState {
     /// whether there was one.
     pub(crate) fn discard_staged(&self, id: &StagingId) -> Result<bool> {
         let staged = staging::staged_bytes(&self.staging, id)?;
-        let deleted = staging::delete(&self.staging, id);
+        let deletion = staging::delete(&self.staging, id);
         if let Some(bytes) = staged
-            && staging::staged_bytes(&self.staging, id)?.is_none()
+            && deletion.is_gone
         {
             self.ledger.remove_staged(bytes);
         }
-        deleted
+        deletion.result
     }
 
-    /// Deletes staged uploads that nobody has worked on for as long as they are kept.
-    pub(crate) fn expire(&self, now: Timestamp) -> Result<u64> {
+    /// Deletes what has been kept for long enough, in the staging folder and in the trash, and keeps what
+    /// the clock shows. Returns how many staged uploads are gone.
+    pub(crate) fn expire(&self) -> Result<u64> {
+        self.clock.save(&self.reserved)?;
+        self.expire_trash()?;
+        let now = self.clock.now();
         let expiry = self.shared.options().staging_expiry;
-        let old = |touched: Timestamp| touched.age_at(now) >= expiry;
         let mut expired = 0;
-        for (id, upload) in staging::list(&self.staging)? {
-            if !old(upload.touched) {
+        while self.sweep() {}
+        for (id, upload) in staging::list(&self.staging, now)? {
+            if upload.idle.is_some() && !upload.has_expired(expiry) {
                 continue;
             }
             // One that is running is not expired, however slow. One that ended meanwhile is young.
             let Some(_claim) = self.slots.try_claim(&id) else {
                 continue;
             };
-            if let Some(upload) = staging::look(&self.staging, &id)?
-                && old(upload.touched)
-                && self.discard_staged(&id)?
-            {
+            let Some(upload) = staging::look(&self.staging, &id, now)? else {
+                continue;
+            };
+            if upload.idle.is_none() {
+                staging::rest(&self.staging, &id, &self.clock)?;
+            } else if upload.has_expired(expiry) && self.discard_staged(&id)? {
                 tracing::info!(path = %upload.path, bytes = upload.staged, "staged upload expired");
                 expired += 1;
             }

@@ -17,32 +17,48 @@
 //! caller's buffer, hashing and copying 256 KiB. No file and no directory is ever in memory whole.
 
 mod blocking;
+mod clock;
 mod commit;
 mod copy;
 mod disk;
 mod error;
+mod escape;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod home;
 mod kept;
+mod last_folder;
+mod leftovers;
+mod pace;
 mod path;
 mod quota;
 mod read;
+mod scrub;
 mod slots;
+mod small;
 mod source;
 mod staged;
 mod staging;
 mod store;
 mod time;
+mod trash;
 mod tree;
 mod upload;
+mod walk;
 
 pub use commit::Stored;
-pub use disk::Kind;
+pub use disk::{Kind, make_private_dir};
 pub use error::{Error, Result};
-pub use home::{Entry, Home, Listing, Removed};
+pub use home::{Counted, Disposal, Entry, Home, Listing, Recount, Restored, TrashItem, Wanted, count_closed_home};
+pub use pace::Pace;
 pub use path::{FilePath, MAX_COMPONENT_BYTES, MAX_COMPONENTS, MAX_PATH_BYTES, PathError, RESERVED_NAME};
-pub use quota::{Quota, Usage};
+pub use quota::{Quota, TrashPolicy, Usage};
 pub use read::ReadFile;
+pub use scrub::{Finding, Part, Scrub, ScrubFault, ScrubOptions, ScrubSummary};
+pub use small::SmallFile;
 pub use staging::StagedUpload;
 pub use store::{Durability, Store, StoreOptions};
 pub use time::Timestamp;
-pub use upload::{Resume, Upload, UploadSpec};
+pub use trash::Reason;
+pub use upload::{Resume, SmallUpload, SmallWork, Upload, UploadSpec};
+pub use walk::Removed;

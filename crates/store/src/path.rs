@@ -116,6 +116,12 @@ impl FilePath {
         })
     }
 
+    /// Whether it is a name in the directory `parent`.
+    pub(crate) fn is_in(&self, parent: &Self) -> bool {
+        let above = self.components.split_last().map(|(_, above)| above);
+        above == Some(parent.components.as_slice())
+    }
+
     /// The last name; `None` for the root.
     pub fn file_name(&self) -> Option<&OsStr> {
         self.components.last().map(OsString::as_os_str)
@@ -188,10 +194,26 @@ impl FilePath {
     }
 }
 
-/// Whether a name in the top directory is the store's own. Letter case is ignored, because the file
-/// system may ignore it.
+/// Whether a name in the top directory is the store's own. Letter case and characters that stand for
+/// nothing are ignored, because the file system may ignore them (`casefold` of ext4 and f2fs).
 pub(crate) fn is_reserved(name: &OsStr) -> bool {
-    name.eq_ignore_ascii_case(RESERVED_NAME)
+    let Some(name) = name.to_str() else {
+        return false;
+    };
+    let letters = name.chars().filter(|character| !is_ignorable(*character));
+    letters
+        .map(|letter| letter.to_ascii_lowercase())
+        .eq(RESERVED_NAME.chars())
+}
+
+/// Unicode's Default_Ignorable_Code_Point.
+fn is_ignorable(character: char) -> bool {
+    matches!(character,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}')
 }
 
 impl fmt::Display for FilePath {
@@ -216,6 +238,12 @@ struct Escaped<'a>(&'a [u8]);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+        if self.0.iter().all(is_plain)
+            && let Ok(text) = std::str::from_utf8(self.0)
+        {
+            return f.write_str(text);
+        }
         for chunk in self.0.utf8_chunks() {
             for character in chunk.valid().chars() {
                 match character {
@@ -270,7 +298,16 @@ mod tests {
 
     #[test]
     fn the_reserved_folder_has_no_path() {
-        for text in [".ftpd", "/.ftpd/staging/x", "a/../.ftpd", ".FTPD"] {
+        let hidden = [
+            ".f\u{ad}tpd",
+            "\u{200b}.FTPd/staging",
+            ".ftpd\u{fe0f}",
+            ".\u{e0100}ftpd",
+        ];
+        for text in [".ftpd", "/.ftpd/staging/x", "a/../.ftpd", ".FTPD"]
+            .into_iter()
+            .chain(hidden)
+        {
             assert_eq!(resolve("/", text.as_bytes()), Err(PathError::Reserved), "{text}");
         }
         assert_eq!(resolve("/", b"a/.ftpd").unwrap(), "/a/.ftpd");

@@ -1,11 +1,13 @@
 //! What a home holds and may hold. One lock, held for arithmetic only; no number is ever read and
 //! written back by a caller.
 //!
-//! `used + pending + reserved` never passes the limit through the store's own operations. A
+//! `used + pending + reserved` never passes the limit through the store's own operations. The trash
+//! lies within the limit too, and gives way: whoever has booked more lets it, before bytes are written. A
 //! [`Booking`] carries one running upload, copy or new directory; dropping it gives back whatever
 //! was reserved and not turned into bytes on disk.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 
@@ -18,8 +20,20 @@ const STEP_BYTES: u64 = 4 * 1024 * 1024;
 pub struct Quota {
     /// Bytes in regular files, staged ones included.
     pub bytes: Option<u64>,
-    /// Files, directories, links and whatever else has a name.
+    /// Files, directories, links and whatever else has a name, the trash included.
     pub entries: Option<u64>,
+    /// What is kept of what was removed or replaced.
+    pub trash: TrashPolicy,
+}
+
+/// How much is kept of what was removed or replaced, and for how long. It counts against the quota,
+/// and gives way when something new needs the room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrashPolicy {
+    /// The most bytes in the trash; 0 keeps nothing.
+    pub bytes: u64,
+    /// How long something is kept. Only time in which the home is open counts.
+    pub age: Duration,
 }
 
 /// What a home holds at one moment.
@@ -39,30 +53,61 @@ pub struct Usage {
     pub reserved: u64,
     /// How many uploads are staged, running ones included.
     pub uploads: u64,
-    /// Bytes that can still be stored: what quota and file system both leave.
+    /// Bytes in the trash.
+    pub trash: u64,
+    /// The most bytes in the trash.
+    pub trash_limit: u64,
+    /// Files, directories, links and whatever else has a name, in the trash.
+    pub trash_entries: u64,
+    /// Bytes that can still be stored: what quota and file system both leave when the trash gives way.
     pub free: u64,
     /// Bytes free in the file system.
     pub disk_free: u64,
 }
 
-/// What a walk over a home counted.
+/// What a walk over a home or a part of it counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) bytes: u64,
     pub(crate) entries: u64,
 }
 
+impl Tally {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.entries = self.entries.saturating_add(other.entries);
+    }
+
+    pub(crate) fn subtract(&mut self, other: Self) {
+        self.bytes = self.bytes.saturating_sub(other.bytes);
+        self.entries = self.entries.saturating_sub(other.entries);
+    }
+}
+
 #[derive(Default)]
 struct Counts {
     quota: Quota,
     stored: Tally,
+    trash: Tally,
     pending: u64,
     reserved: u64,
     reserved_entries: u64,
     uploads: u64,
+    /// Bookings that are alive.
+    bookings: u64,
+    /// How often a booking was made, or a staged file counted or discounted without one.
+    staged_changes: u64,
+    /// More was taken away than was there: the disk was changed behind the store's back.
+    suspect: bool,
 }
 
 impl Counts {
+    /// Takes a stored file out of the count.
+    fn take_stored(&mut self, bytes: u64) {
+        self.suspect |= bytes > self.stored.bytes;
+        self.stored.bytes = self.stored.bytes.saturating_sub(bytes);
+    }
+
     fn check_bytes(&self, more: u64) -> Result<()> {
         let Some(limit) = self.quota.bytes else {
             return Ok(());
@@ -81,10 +126,10 @@ impl Counts {
         Ok(())
     }
 
-    fn check_entry(&self) -> Result<()> {
+    fn check_entries(&self, more: u64) -> Result<()> {
         let used = self.stored.entries + self.reserved_entries;
         match self.quota.entries {
-            Some(limit) if used >= limit => Err(Error::QuotaEntries { limit, used }),
+            Some(limit) if used.saturating_add(more) > limit => Err(Error::QuotaEntries { limit, used }),
             _ => Ok(()),
         }
     }
@@ -116,6 +161,7 @@ impl Ledger {
         let counts = self.lock();
         let taken = counts.stored.bytes + counts.pending + counts.reserved;
         let left = counts.quota.bytes.map_or(u64::MAX, |limit| limit.saturating_sub(taken));
+        let disk_left = disk_free.saturating_add(counts.trash.bytes);
         Usage {
             bytes_limit: counts.quota.bytes,
             entries_limit: counts.quota.entries,
@@ -124,7 +170,10 @@ impl Ledger {
             pending: counts.pending,
             reserved: counts.reserved,
             uploads: counts.uploads,
-            free: left.min(disk_free),
+            trash: counts.trash.bytes,
+            trash_limit: counts.quota.trash.bytes,
+            trash_entries: counts.trash.entries,
+            free: left.min(disk_left),
             disk_free,
         }
     }
@@ -132,6 +181,7 @@ impl Ledger {
     /// Takes a staged file that was found on disk into the count.
     pub(crate) fn add_staged(&self, bytes: u64) {
         let mut counts = self.lock();
+        counts.staged_changes += 1;
         counts.pending += bytes;
         counts.uploads += 1;
     }
@@ -139,6 +189,7 @@ impl Ledger {
     /// Takes a staged file that was deleted out of the count.
     pub(crate) fn remove_staged(&self, bytes: u64) {
         let mut counts = self.lock();
+        counts.staged_changes += 1;
         counts.pending = counts.pending.saturating_sub(bytes);
         counts.uploads = counts.uploads.saturating_sub(1);
     }
@@ -146,8 +197,103 @@ impl Ledger {
     /// Takes a stored entry that was deleted out of the count.
     pub(crate) fn remove_stored(&self, bytes: u64) {
         let mut counts = self.lock();
-        counts.stored.bytes = counts.stored.bytes.saturating_sub(bytes);
+        counts.take_stored(bytes);
+        counts.suspect |= counts.stored.entries == 0;
         counts.stored.entries = counts.stored.entries.saturating_sub(1);
+    }
+
+    pub(crate) fn trash_policy(&self) -> TrashPolicy {
+        self.lock().quota.trash
+    }
+
+    pub(crate) fn trash(&self) -> Tally {
+        self.lock().trash
+    }
+
+    /// Puts what a recount found in force; what was before comes back.
+    pub(crate) fn correct_trash(&self, found: Tally) -> Tally {
+        std::mem::replace(&mut self.lock().trash, found)
+    }
+
+    /// Takes something into the count of the trash that was not counted before.
+    pub(crate) fn add_trash(&self, tally: Tally) {
+        self.lock().trash.add(tally);
+    }
+
+    /// Takes something out of it that was deleted.
+    pub(crate) fn remove_trash(&self, tally: Tally) {
+        self.lock().trash.subtract(tally);
+    }
+
+    /// Something stored is in the trash now.
+    pub(crate) fn discard_stored(&self, tally: Tally) {
+        let mut counts = self.lock();
+        counts.suspect |= tally.bytes > counts.stored.bytes || tally.entries > counts.stored.entries;
+        counts.stored.subtract(tally);
+        counts.trash.add(tally);
+    }
+
+    /// Something in the trash is to be stored again: checks and books in one step. The name it takes
+    /// may be there already.
+    pub(crate) fn restore(&self, tally: Tally, new_entries: u64) -> Result<()> {
+        let mut counts = self.lock();
+        counts.check_bytes(tally.bytes)?;
+        counts.check_entries(new_entries)?;
+        counts.trash.subtract(tally);
+        counts.stored.add(tally);
+        Ok(())
+    }
+
+    /// Whether something in the trash has to give way.
+    pub(crate) fn trash_is_over(&self) -> bool {
+        let counts = self.lock();
+        let over = |limit: Option<u64>, taken: u64| limit.is_some_and(|limit| taken > limit);
+        counts.trash.entries > 0
+            && (counts.trash.bytes > counts.quota.trash.bytes
+                || counts.quota.trash.bytes == 0
+                || over(
+                    counts.quota.bytes,
+                    counts.stored.bytes + counts.pending + counts.reserved + counts.trash.bytes,
+                )
+                || over(
+                    counts.quota.entries,
+                    counts.stored.entries + counts.reserved_entries + counts.trash.entries,
+                ))
+    }
+
+    /// Puts what a recount found in force; what was before comes back.
+    pub(crate) fn correct_stored(&self, found: Tally) -> Tally {
+        let mut counts = self.lock();
+        counts.suspect = false;
+        std::mem::replace(&mut counts.stored, found)
+    }
+
+    /// Whether an operation has met what cannot be.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.lock().suspect
+    }
+
+    /// Bytes and number of what is staged.
+    pub(crate) fn staged(&self) -> (u64, u64) {
+        let counts = self.lock();
+        (counts.pending, counts.uploads)
+    }
+
+    /// If nothing is being staged: what to give [`Ledger::correct_staged`] after a look at the disk.
+    pub(crate) fn at_rest(&self) -> Option<u64> {
+        let counts = self.lock();
+        (counts.bookings == 0).then_some(counts.staged_changes)
+    }
+
+    /// Puts bytes and number of staged uploads in force, if nothing was staged since `ticket`; what
+    /// was before comes back.
+    pub(crate) fn correct_staged(&self, ticket: u64, (pending, uploads): (u64, u64)) -> Option<(u64, u64)> {
+        let mut counts = self.lock();
+        (counts.staged_changes == ticket).then(|| {
+            let before = (counts.pending, counts.uploads);
+            (counts.pending, counts.uploads) = (pending, uploads);
+            before
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
@@ -182,10 +328,12 @@ impl Booking {
         let more = bytes.saturating_sub(held);
         counts.check_bytes(more)?;
         if entry {
-            counts.check_entry()?;
+            counts.check_entries(1)?;
             counts.reserved_entries += 1;
         }
         counts.reserved += more;
+        counts.bookings += 1;
+        counts.staged_changes += 1;
         drop(counts);
         Ok(Self {
             ledger: Arc::clone(ledger),
@@ -206,10 +354,11 @@ impl Booking {
     }
 
     /// Makes sure that the staged file may grow to `length`, reserving a step ahead where possible.
-    pub(crate) fn allow(&mut self, length: u64) -> Result<()> {
+    /// Whether more had to be reserved, for which the trash may have to give way.
+    pub(crate) fn allow(&mut self, length: u64) -> Result<bool> {
         let missing = length.saturating_sub(self.staged + self.reserved);
         if missing == 0 {
-            return Ok(());
+            return Ok(false);
         }
         let mut counts = self.ledger.lock();
         let more = match counts.check_bytes(missing.max(STEP_BYTES)) {
@@ -221,7 +370,7 @@ impl Booking {
         };
         counts.reserved += more;
         self.reserved += more;
-        Ok(())
+        Ok(true)
     }
 
     /// The staged file now has `length` bytes: moves the difference between reserved and pending.
@@ -251,7 +400,7 @@ impl Booking {
     pub(crate) fn allow_entry(&mut self) -> Result<()> {
         if !self.entry {
             let mut counts = self.ledger.lock();
-            counts.check_entry()?;
+            counts.check_entries(1)?;
             counts.reserved_entries += 1;
             self.entry = true;
         }
@@ -263,12 +412,21 @@ impl Booking {
     pub(crate) fn settle(&mut self, replaced: Option<u64>) {
         let mut counts = self.ledger.lock();
         counts.pending = counts.pending.saturating_sub(self.staged);
-        counts.stored.bytes = counts.stored.bytes.saturating_sub(replaced.unwrap_or(0)) + self.staged;
+        counts.take_stored(replaced.unwrap_or(0));
+        counts.stored.bytes += self.staged;
         if replaced.is_none() {
             counts.stored.entries += 1;
         }
         if std::mem::take(&mut self.upload) {
             counts.uploads = counts.uploads.saturating_sub(1);
+        }
+        self.staged = 0;
+    }
+
+    /// The staged file could not be deleted: it goes on to count, as an upload whatever it was.
+    pub(crate) fn leave(&mut self) {
+        if !std::mem::take(&mut self.upload) {
+            self.ledger.lock().uploads += 1;
         }
         self.staged = 0;
     }
@@ -288,6 +446,7 @@ impl Drop for Booking {
     fn drop(&mut self) {
         let mut counts = self.ledger.lock();
         counts.reserved -= self.reserved;
+        counts.bookings -= 1;
         if self.entry {
             counts.reserved_entries -= 1;
         }

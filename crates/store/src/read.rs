@@ -114,40 +114,51 @@ impl ReadFile {
     ///
     /// Safe for the file; the buffer is lost.
     pub async fn read_at(&self, offset: u64, length: usize, buffer: BytesMut) -> Result<BytesMut> {
-        let (buffer, _) = self.read_hashed(offset, length, buffer, None).await?;
-        Ok(buffer)
-    }
-
-    /// Like [`ReadFile::read_at`], and takes what it appended into `hasher`, on the same thread and
-    /// so in the same hand-over.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Io`].
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe for the file; buffer and hasher are lost.
-    pub async fn read_hashed(
-        &self,
-        offset: u64,
-        length: usize,
-        mut buffer: BytesMut,
-        mut hasher: Option<Hasher>,
-    ) -> Result<(BytesMut, Option<Hasher>)> {
         let (source, path) = (Arc::clone(&self.source), self.path.clone());
+        let mut buffer = buffer;
         blocking(move || {
             let start = buffer.len();
             buffer.resize(start + length, 0);
             let read = disk::read_at(source.file(), &mut buffer[start..], offset)
                 .map_err(|error| Error::io("read", &path, error))?;
             buffer.truncate(start + read);
-            if let Some(hasher) = &mut hasher {
-                hasher.update(&buffer[start..]);
-            }
-            Ok((buffer, hasher))
+            Ok(buffer)
         })
         .await
+    }
+
+    /// Fills `chunks`, one behind the other, with what stands from `offset` on, and takes it into `hasher`, all in
+    /// one hand-over, which begins before the future is awaited: so the next bytes are read while others are sent.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SourceChanged`] if the file ends before, [`Error::Io`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe for the file; chunks and hasher are lost.
+    pub fn read_chunks<C: AsMut<[u8]> + Send + 'static>(
+        &self,
+        offset: u64,
+        mut chunks: Vec<C>,
+        mut hasher: Option<Hasher>,
+    ) -> impl Future<Output = Result<(Vec<C>, Option<Hasher>)>> + Send + use<C> {
+        let (source, path) = (Arc::clone(&self.source), self.path.clone());
+        blocking(move || {
+            let mut at = offset;
+            for chunk in &mut chunks {
+                let bytes = chunk.as_mut();
+                let read = disk::read_at(source.file(), bytes, at).map_err(|error| Error::io("read", &path, error))?;
+                if read < bytes.len() {
+                    return Err(Error::SourceChanged { path });
+                }
+                at += read as u64;
+                if let Some(hasher) = &mut hasher {
+                    hasher.update(bytes);
+                }
+            }
+            Ok((chunks, hasher))
+        })
     }
 
     /// The digest of the open file: the one kept at opening if `fresh` is not asked for, else by
@@ -167,7 +178,7 @@ impl ReadFile {
         {
             return Ok(kept);
         }
-        let (hasher, _) = self.hash(self.size, algorithm, None).await?;
+        let hasher = self.scan(self.size, Hasher::new(algorithm), Hasher::update).await?;
         let digest = hasher.finish();
         if !self.unchanged().await? {
             let path = self.path.clone();
@@ -175,6 +186,28 @@ impl ReadFile {
         }
         self.keep_digest(digest).await;
         Ok(digest)
+    }
+
+    /// Reads the file and compares it with the digest kept with it, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`], [`Error::SourceChanged`], [`Error::Io`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: dropping it ends the reading after a few megabytes.
+    pub async fn prove(&self) -> Result<()> {
+        let Some(kept) = self.kept else { return Ok(()) };
+        let found = self.digest(kept.algorithm(), true).await?;
+        if found == kept {
+            return Ok(());
+        }
+        Err(Error::Damaged {
+            path: self.path.clone(),
+            expected: Box::new(kept),
+            found: Box::new(found),
+        })
     }
 
     /// Whether the open file is still what it was at opening: size and times. Renaming or replacing
@@ -192,8 +225,8 @@ impl ReadFile {
         blocking(move || source.unchanged(&path)).await
     }
 
-    /// Reads the first `length` bytes once, for their digests in blocks of `block_bytes` and for the
-    /// running digest of the whole.
+    /// Reads the first `length` bytes once, for their digests in blocks of `block_bytes` and, if one is named, for
+    /// the running digest of the whole by that algorithm.
     ///
     /// # Errors
     ///
@@ -210,36 +243,39 @@ impl ReadFile {
         &self,
         length: u64,
         block_bytes: u64,
-        algorithm: Algorithm,
-    ) -> Result<(BlockDigests, Hasher)> {
-        let blocks = BlockHasher::new(block_bytes);
-        let (hasher, blocks) = self.hash(length, algorithm, Some(blocks)).await?;
-        let blocks = blocks.expect("the block hasher comes back from every step");
-        Ok((blocks.finish(), hasher))
-    }
-
-    /// Hashes the first `length` bytes in steps.
-    async fn hash(
-        &self,
-        length: u64,
-        algorithm: Algorithm,
-        mut blocks: Option<BlockHasher>,
-    ) -> Result<(Hasher, Option<BlockHasher>)> {
-        let mut hasher = Hasher::new(algorithm);
-        while hasher.length() < length {
-            let (source, path) = (Arc::clone(&self.source), self.path.clone());
-            (hasher, blocks) = blocking(move || {
-                let end = (hasher.length() + STEP_BYTES).min(length);
-                hash_range(source.file(), &path, end, &mut hasher, |bytes| {
-                    if let Some(blocks) = &mut blocks {
-                        blocks.update(bytes);
-                    }
-                })?;
-                Ok((hasher, blocks))
+        algorithm: Option<Algorithm>,
+    ) -> Result<(BlockDigests, Option<Hasher>)> {
+        let start = (BlockHasher::new(block_bytes), algorithm.map(Hasher::new));
+        let (blocks, whole) = self
+            .scan(length, start, |(blocks, whole), bytes| {
+                blocks.update(bytes);
+                if let Some(whole) = whole {
+                    whole.update(bytes);
+                }
             })
             .await?;
+        Ok((blocks.finish(), whole))
+    }
+
+    /// Shows the first `length` bytes to `take` in order, in one hand-over for each step.
+    async fn scan<T: Send + 'static>(
+        &self,
+        length: u64,
+        mut state: T,
+        take: impl Fn(&mut T, &[u8]) + Copy + Send + 'static,
+    ) -> Result<T> {
+        let mut at = 0;
+        while at < length {
+            let (source, path) = (Arc::clone(&self.source), self.path.clone());
+            let end = (at + STEP_BYTES).min(length);
+            state = blocking(move || {
+                read_range(source.file(), &path, (at, end), |bytes| take(&mut state, bytes))?;
+                Ok(state)
+            })
+            .await?;
+            at = end;
         }
-        Ok((hasher, blocks))
+        Ok(state)
     }
 
     /// Keeps a digest that the caller has computed from this version, unless a true one is kept
@@ -280,16 +316,29 @@ pub(crate) fn hash_range(
     hasher: &mut Hasher,
     mut also: impl FnMut(&[u8]),
 ) -> Result<()> {
+    read_range(file, path, (hasher.length(), end), |bytes| {
+        hasher.update(bytes);
+        also(bytes);
+    })
+}
+
+/// Shows the bytes `from..to` of `file` to `take`, in order.
+///
+/// # Errors
+///
+/// [`Error::SourceChanged`] if the file ends before.
+fn read_range(file: &File, path: &FilePath, (from, to): (u64, u64), mut take: impl FnMut(&[u8])) -> Result<()> {
     let mut buffer = vec![0; BUFFER_BYTES];
-    while hasher.length() < end {
-        let left = usize::try_from(end - hasher.length()).unwrap_or(BUFFER_BYTES);
+    let mut at = from;
+    while at < to {
+        let left = usize::try_from(to - at).unwrap_or(BUFFER_BYTES);
         let wanted = &mut buffer[..left.min(BUFFER_BYTES)];
-        let count = disk::read_at(file, wanted, hasher.length()).map_err(|error| Error::io("read", &path, error))?;
+        let count = disk::read_at(file, wanted, at).map_err(|error| Error::io("read", &path, error))?;
         if count == 0 {
             return Err(Error::SourceChanged { path: path.clone() });
         }
-        hasher.update(&wanted[..count]);
-        also(&wanted[..count]);
+        take(&wanted[..count]);
+        at += count as u64;
     }
     Ok(())
 }

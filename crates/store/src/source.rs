@@ -13,8 +13,9 @@ use rustix::io::Errno;
 
 use crate::disk::{self, FileId, Meta};
 use crate::error::{Error, Result};
-use crate::kept;
+use crate::kept::{self, Kept};
 use crate::path::FilePath;
+use crate::time::Timestamp;
 
 /// The open files of a home.
 #[derive(Default)]
@@ -101,17 +102,28 @@ impl Source {
         kept::read(&self.file, &self.meta())
     }
 
-    /// Keeps a digest that was computed from this version, unless a true one is kept already.
-    pub(crate) fn keep_digest(&self, digest: &Digest) {
+    /// What is kept with this version.
+    pub(crate) fn kept(&self) -> Kept {
+        kept::look(&self.file, &self.meta())
+    }
+
+    /// Keeps a digest that was computed from this version, unless a true one is kept already, or what
+    /// another version wrote, or the file is so young that a change could not be told. Returns
+    /// whether it did.
+    pub(crate) fn keep_digest(&self, digest: &Digest) -> bool {
         let meta = self.meta();
-        if kept::read(&self.file, &meta).is_some() {
-            return;
+        if matches!(kept::look(&self.file, &meta), Kept::True(_) | Kept::Foreign)
+            || meta.modified.is_within_a_step_of(Timestamp::now())
+        {
+            return false;
         }
         let moving = Moving::begin(self);
-        if disk::stat_fd(&self.file).is_ok_and(|now| now == meta) {
+        let is_same = disk::stat_fd(&self.file).is_ok_and(|now| now == meta);
+        if is_same {
             kept::write(&self.file, &meta, digest);
         }
         moving.end();
+        is_same && kept::read(&self.file, &meta).is_some()
     }
 
     fn state(&self) -> MutexGuard<'_, Meta> {

@@ -11,13 +11,15 @@ use rustix::io::Errno;
 
 use crate::disk::{self, Kind, Meta};
 use crate::error::{Error, Result};
-use crate::home::HomeState;
+use crate::home::{HomeState, KeptVersion};
 use crate::kept;
+use crate::last_folder::LastFolder;
 use crate::path::FilePath;
 use crate::quota::Booking;
 use crate::slots::Claim;
 use crate::staging::{self, Record, StagingId};
 use crate::time::Timestamp;
+use crate::tree::Place;
 
 /// Numbers the staged files in the order in which they are opened.
 static OPENED: AtomicU64 = AtomicU64::new(0);
@@ -35,6 +37,15 @@ pub(crate) struct StagedFile {
     fate: Fate,
     /// Held by uploads. The last field: whoever waits for it finds the booking settled.
     _claim: Option<Claim>,
+}
+
+/// A staged file under its name.
+pub(crate) struct Published {
+    /// The directory it is in now.
+    pub(crate) dir: Arc<Dir>,
+    pub(crate) replaced: bool,
+    /// The file it replaced, if that is kept.
+    pub(crate) kept: Option<KeptVersion>,
 }
 
 /// What becomes of the staged file when it is dropped.
@@ -63,7 +74,7 @@ impl StagedFile {
         // Numbered before it is opened: a lower number is never the younger handle's.
         let opened = OPENED.fetch_add(1, Ordering::Relaxed);
         let file =
-            disk::open_own(home.staging(), &id.part()).map_err(|errno| Error::from_errno("stage", &target, errno))?;
+            disk::open_own(home.staging(), &id.part()).map_err(|errno| Error::staging("stage", &target, errno))?;
         booking.adopt(held, claim.is_some());
         Ok(Self {
             home,
@@ -76,6 +87,33 @@ impl StagedFile {
             fate,
             _claim: claim,
         })
+    }
+
+    /// Opens a staged file that is there for nobody but this upload, if there is none yet.
+    pub(crate) fn open_new(
+        home: Arc<HomeState>,
+        target: FilePath,
+        id: StagingId,
+        claim: Claim,
+        mut booking: Booking,
+    ) -> Result<Option<Self>> {
+        let opened = OPENED.fetch_add(1, Ordering::Relaxed);
+        let file = match disk::open_new(home.staging(), &id.part()) {
+            Err(Errno::EXIST) => return Ok(None),
+            file => file.map_err(|errno| Error::staging("stage", &target, errno))?,
+        };
+        booking.adopt(None, true);
+        Ok(Some(Self {
+            home,
+            target,
+            id,
+            file,
+            opened,
+            length: 0,
+            booking,
+            fate: Fate::Temporary,
+            _claim: Some(claim),
+        }))
     }
 
     pub(crate) fn home(&self) -> &Arc<HomeState> {
@@ -103,7 +141,7 @@ impl StagedFile {
     pub(crate) fn truncate(&mut self, length: u64) -> Result<()> {
         let result = disk::truncate(&self.file, length);
         self.take_stock();
-        result.map_err(|errno| Error::from_errno("cut the staged file of", &self.target, errno))
+        result.map_err(|errno| Error::staging("cut the staged file of", &self.target, errno))
     }
 
     /// Gives back what is reserved beyond a total of `bytes`.
@@ -115,7 +153,8 @@ impl StagedFile {
     pub(crate) fn save_record(&mut self) -> Result<()> {
         match &mut self.fate {
             Fate::Keep { record, saved } => {
-                record.save(self.home.staging(), &self.id)?;
+                let saved_now = record.save(self.home.staging(), &self.id);
+                saved_now.map_err(|errno| Error::staging("write the staging record of", &self.target, errno))?;
                 *saved = true;
                 Ok(())
             }
@@ -123,10 +162,21 @@ impl StagedFile {
         }
     }
 
+    /// Saves in the record that nobody works on the bytes any more.
+    fn rest(&mut self) -> Result<()> {
+        let now = self.home.clock().now();
+        if let Fate::Keep { record, .. } = &mut self.fate {
+            record.rest(now);
+        }
+        self.save_record()
+    }
+
     /// Writes inside or directly behind the bytes held, reserving what was not announced.
     pub(crate) fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
         let end = offset + bytes.len() as u64;
-        self.booking.allow(end)?;
+        if self.booking.allow(end)? {
+            self.home.make_room()?;
+        }
         let written = disk::write_at(&self.file, bytes, offset);
         if written.is_ok() {
             self.grow(end);
@@ -156,13 +206,13 @@ impl StagedFile {
                 free: disk::free_bytes(&self.file).unwrap_or(0),
                 requested,
             },
-            errno => Error::from_errno("write", &self.target, errno.unwrap_or(Errno::IO)),
+            errno => Error::staging("write", &self.target, errno.unwrap_or(Errno::IO)),
         }
     }
 
     /// Gives the finished bytes their time and their digest; both are on disk before the name is.
     pub(crate) fn seal(&mut self, modified: Option<Timestamp>, digest: &Digest) -> Result<Meta> {
-        let fail = |errno| Error::from_errno("set the time of", &self.target, errno);
+        let fail = |errno| Error::staging("set the time of", &self.target, errno);
         if let Some(modified) = modified {
             disk::set_modified(&self.file, modified).map_err(fail)?;
         }
@@ -171,39 +221,50 @@ impl StagedFile {
         Ok(meta)
     }
 
-    /// Moves the file to its name in one step. Returns the directory it is in now, and whether it
-    /// replaced a file. After an error everything is as it was.
-    pub(crate) fn publish(&mut self, replace: bool) -> Result<(Dir, bool)> {
+    /// Moves the file to its name in one step. After an error everything is as it was.
+    pub(crate) fn publish(&mut self, replace: bool, folder: &mut LastFolder) -> Result<Published> {
         let home = Arc::clone(&self.home);
-        let _names = home.lock_names();
-        let place = home.tree().place(&self.target)?;
-        let old = home.target(&place, &self.target, replace)?;
-        let part = self.id.part();
-        let from = (home.staging(), part.as_ref());
-        match &old {
-            None => {
-                self.booking.allow_entry()?;
-                disk::rename_new(from, place.at())
+        let published = {
+            let _names = home.lock_names();
+            let place = folder.place(&home, &self.target, 1)?;
+            let old = home.occupant(&place, &self.target, replace)?;
+            let part = self.id.part();
+            let from = (home.staging(), part.as_ref());
+            let kept = match &old {
+                None => {
+                    self.booking.allow_entry()?;
+                    disk::rename_new(from, place.at()).map(|()| None)
+                }
+                Some(old) => {
+                    let own = disk::stat_fd(&self.file).map_or(old.id, |meta| meta.id);
+                    home.replace((&place, old, &self.target), own, || disk::rename_over(from, place.at()))
+                }
             }
-            Some(meta) => home
-                .sources()
-                .across(&[meta.id], || disk::rename_over(from, place.at())),
-        }
-        .map_err(|errno| Error::from_errno("publish", &self.target, errno))?;
-        self.booking.settle(old.map(|meta| meta.counted_bytes()));
-        self.end();
-        Ok((place.dir, old.is_some()))
+            .map_err(|errno| Error::from_errno("publish", &self.target, errno))?;
+            self.booking.settle(old.map(|meta| meta.counted_bytes()));
+            self.end();
+            Published {
+                dir: place.dir,
+                replaced: old.is_some(),
+                kept,
+            }
+        };
+        home.tidy_trash();
+        Ok(published)
     }
 
     /// Deletes the staged file and gives its bytes back.
     pub(crate) fn delete(&mut self) -> Result<()> {
-        let deleted = staging::delete(self.home.staging(), &self.id);
-        match disk::find_at(self.home.staging(), self.id.part().as_ref()) {
-            Ok(Some(_)) => self.take_stock(),
-            _ => self.booking.discard(),
+        let deletion = staging::delete(self.home.staging(), &self.id);
+        if deletion.is_gone {
+            self.booking.discard();
+        } else {
+            self.take_stock();
+            self.booking.leave();
+            self.home.leftovers().add(self.id.clone(), self.length);
         }
         self.fate = Fate::Gone;
-        deleted.map(drop)
+        deletion.result.map(drop)
     }
 
     fn end(&mut self) {
@@ -224,11 +285,18 @@ impl Drop for StagedFile {
             Fate::Temporary => self.delete(),
             // Nothing is held, so there is nothing to resume.
             Fate::Keep { .. } if self.length == 0 => self.delete(),
-            Fate::Keep { saved: true, .. } => Ok(()),
-            Fate::Keep { saved: false, .. } => self.save_record().or_else(|error| {
-                tracing::warn!(%error, "staged bytes dropped for want of a record");
-                self.delete()
-            }),
+            Fate::Keep { saved, .. } => {
+                let saved = *saved;
+                self.rest().or_else(|error| {
+                    if saved {
+                        // The older record still speaks for the bytes; they expire a little later.
+                        tracing::warn!(%error, "staging record not brought up to date");
+                        return Ok(());
+                    }
+                    tracing::warn!(%error, "staged bytes dropped for want of a record");
+                    self.delete()
+                })
+            }
         };
         if let Err(error) = result {
             tracing::warn!(%error, path = %self.target, "staged file stays behind");
@@ -238,8 +306,18 @@ impl Drop for StagedFile {
 
 impl HomeState {
     /// Judges what stands where a file is to be put; `None` if nothing does.
-    pub(crate) fn target(&self, place: &crate::tree::Place, path: &FilePath, replace: bool) -> Result<Option<Meta>> {
-        let old = disk::find_at(&place.dir, &place.name).map_err(|errno| Error::from_errno("look at", path, errno))?;
+    pub(crate) fn target(&self, place: &Place, path: &FilePath, replace: bool) -> Result<Option<Meta>> {
+        let fail = |errno| Error::from_errno("look at", path, errno);
+        // Publishing is one rename, and no rename crosses mounts: better known before the first byte.
+        if !disk::share_a_mount(&*place.dir, self.staging()).map_err(fail)? {
+            return Err(Error::Mount { path: path.clone() });
+        }
+        self.occupant(place, path, replace)
+    }
+
+    /// The same where the mount is known to be the right one.
+    pub(crate) fn occupant(&self, place: &Place, path: &FilePath, replace: bool) -> Result<Option<Meta>> {
+        let old = disk::find_at(&*place.dir, &place.name).map_err(|errno| Error::from_errno("look at", path, errno))?;
         let path = || path.clone();
         match &old {
             Some(meta) if meta.kind == Kind::Directory => Err(Error::IsDirectory { path: path() }),
@@ -281,7 +359,7 @@ mod tests {
         let target = FilePath::root().join("f".as_ref()).unwrap();
         let finish = [
             |staged: &mut StagedFile| staged.delete(),
-            |staged: &mut StagedFile| staged.publish(true).map(drop),
+            |staged: &mut StagedFile| staged.publish(true, &mut LastFolder::default()).map(drop),
         ];
         for finish in finish {
             let mut staged = StagedFile::of_new_upload(home.state(), &target, 9).unwrap();

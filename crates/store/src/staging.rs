@@ -3,7 +3,6 @@
 //! home is opened.
 
 use std::ffi::OsStr;
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use cap_std::fs::Dir;
@@ -11,8 +10,10 @@ use ftp_digest::{Algorithm, Hasher};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::{HomeClock, Tick};
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::escape::{escape, unescape};
 use crate::path::FilePath;
 use crate::quota::Ledger;
 use crate::time::Timestamp;
@@ -63,6 +64,9 @@ pub(crate) struct Record {
     pub(crate) size: Option<u64>,
     modified: Option<(i64, u32)>,
     started: (i64, u32),
+    /// Since when nobody works on it, by the home's clock; absent while somebody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    idle_since: Option<Tick>,
 }
 
 /// An upload that was begun and neither finished nor given up.
@@ -78,8 +82,17 @@ pub struct StagedUpload {
     pub modified: Option<Timestamp>,
     /// When it was begun.
     pub started: Timestamp,
-    /// When it was last worked on; it expires so long after that.
+    /// When it was last worked on.
     pub touched: Timestamp,
+    /// For how long a server has run since then, `None` while somebody works on it; it expires when that
+    /// is long enough.
+    pub idle: Option<Duration>,
+}
+
+impl StagedUpload {
+    pub(crate) fn has_expired(&self, expiry: Duration) -> bool {
+        self.idle.is_some_and(|idle| idle >= expiry)
+    }
 }
 
 /// A record as found on disk.
@@ -93,11 +106,23 @@ impl Record {
     pub(crate) fn new(path: &FilePath, size: Option<u64>, modified: Option<Timestamp>, started: Timestamp) -> Self {
         Self {
             version: RECORD_VERSION,
-            path: escape(&path.to_bytes()),
+            path: escape(path),
             size,
             modified: modified.map(|time| (time.seconds, time.nanos)),
             started: (started.seconds, started.nanos),
+            idle_since: None,
         }
+    }
+
+    /// Notes that nobody works on it any more.
+    pub(crate) fn rest(&mut self, now: Tick) {
+        self.idle_since = Some(now);
+    }
+
+    fn rest_now(&mut self, staging: &Dir, id: &StagingId, clock: &HomeClock) -> Result<()> {
+        self.rest(clock.now());
+        self.save(staging, id)
+            .map_err(|errno| Error::io("write the staging record", &id.record(), errno))
     }
 
     pub(crate) fn modified(&self) -> Option<Timestamp> {
@@ -111,19 +136,14 @@ impl Record {
     }
 
     fn path(&self) -> Option<FilePath> {
-        FilePath::resolve(&FilePath::root(), &unescape(&self.path)?).ok()
+        unescape(&self.path)
     }
 
     /// Writes the record so that a reader sees the old one or the new one.
-    pub(crate) fn save(&self, staging: &Dir, id: &StagingId) -> Result<()> {
+    pub(crate) fn save(&self, staging: &Dir, id: &StagingId) -> Result<(), Errno> {
         let temporary = format!("{}{TEMPORARY}", id.0);
         let text = serde_json::to_vec(self).expect("a record of numbers and text is valid JSON");
-        let written = disk::open_own(staging, &temporary).and_then(|file| {
-            disk::truncate(&file, 0)?;
-            disk::write_at(&file, &text, 0).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-            disk::rename_over((staging, OsStr::new(&temporary)), (staging, OsStr::new(&id.record())))
-        });
-        written.map_err(|errno| Error::io("write the staging record", &id.record(), errno))
+        disk::replace_own(staging, &id.record(), &temporary, &text).map(drop)
     }
 }
 
@@ -149,11 +169,20 @@ pub(crate) fn staged_bytes(staging: &Dir, id: &StagingId) -> Result<Option<u64>>
     Ok(part.map(|meta| meta.size))
 }
 
-/// Deletes both files of a staged upload. Returns whether there was either.
-pub(crate) fn delete(staging: &Dir, id: &StagingId) -> Result<bool> {
-    let part = remove_if_there(staging, &id.part())?;
-    let record = remove_if_there(staging, &id.record())?;
-    Ok(part || record)
+/// What became of the files of a staged upload that were to be deleted.
+pub(crate) struct Deletion {
+    /// Whether there are no staged bytes any more.
+    pub(crate) is_gone: bool,
+    /// Whether there was anything.
+    pub(crate) result: Result<bool>,
+}
+
+/// Deletes both files of a staged upload, the bytes first: a record without them is no upload.
+pub(crate) fn delete(staging: &Dir, id: &StagingId) -> Deletion {
+    let part = remove_if_there(staging, &id.part());
+    let is_gone = part.is_ok();
+    let result = part.and_then(|part| Ok(remove_if_there(staging, &id.record())? || part));
+    Deletion { is_gone, result }
 }
 
 /// Deletes the record of an upload whose bytes are elsewhere now.
@@ -170,14 +199,14 @@ fn remove_if_there(staging: &Dir, name: &str) -> Result<bool> {
 }
 
 /// All staged uploads of this version that are on disk.
-pub(crate) fn list(staging: &Dir) -> Result<Vec<(StagingId, StagedUpload)>> {
+pub(crate) fn list(staging: &Dir, now: Tick) -> Result<Vec<(StagingId, StagedUpload)>> {
     let mut uploads = Vec::new();
     for name in names(staging)? {
         let Some(id) = stem(&name?, PART) else {
             continue;
         };
         if let Found::Record(record) = read_record(staging, &id)?
-            && let Some(upload) = describe(staging, &id, &record)?
+            && let Some(upload) = describe(staging, &id, &record, now)?
         {
             uploads.push((id, upload));
         }
@@ -185,17 +214,31 @@ pub(crate) fn list(staging: &Dir) -> Result<Vec<(StagingId, StagedUpload)>> {
     Ok(uploads)
 }
 
+/// Bytes and number of all staged uploads on disk, of whatever version.
+pub(crate) fn count(staging: &Dir) -> Result<(u64, u64)> {
+    let mut staged = (0, 0);
+    for name in names(staging)? {
+        if let Some(id) = stem(&name?, PART)
+            && let Some(bytes) = staged_bytes(staging, &id)?
+        {
+            staged.0 += bytes;
+            staged.1 += 1;
+        }
+    }
+    Ok(staged)
+}
+
 /// One staged upload as it is now, if it is still there.
-pub(crate) fn look(staging: &Dir, id: &StagingId) -> Result<Option<StagedUpload>> {
+pub(crate) fn look(staging: &Dir, id: &StagingId, now: Tick) -> Result<Option<StagedUpload>> {
     match read_record(staging, id)? {
-        Found::Record(record) => describe(staging, id, &record),
+        Found::Record(record) => describe(staging, id, &record, now),
         Found::Nothing | Found::Foreign(_) => Ok(None),
     }
 }
 
 /// Puts the folder in order after whatever ended the last process: counts what can be resumed,
 /// deletes what has expired or belongs to nothing, leaves foreign versions alone.
-pub(crate) fn recover(staging: &Dir, ledger: &Ledger, expiry: Duration, now: Timestamp) -> Result<()> {
+pub(crate) fn recover(staging: &Dir, ledger: &Ledger, expiry: Duration, clock: &HomeClock) -> Result<()> {
     for name in names(staging)? {
         let name = name?;
         if let Some(id) = stem(&name, PART) {
@@ -205,14 +248,14 @@ pub(crate) fn recover(staging: &Dir, ledger: &Ledger, expiry: Duration, now: Tim
                     tracing::warn!(file = name, version, "staged upload of another version left alone");
                     ledger.add_staged(size);
                 }
-                Found::Record(record)
-                    if describe(staging, &id, &record)?.is_some_and(|upload| upload.touched.age_at(now) < expiry) =>
-                {
-                    ledger.add_staged(size);
+                Found::Record(record) => {
+                    if is_alive(staging, &id, record, expiry, clock)? {
+                        ledger.add_staged(size);
+                    } else {
+                        delete(staging, &id).result?;
+                    }
                 }
-                Found::Nothing | Found::Record(_) => {
-                    delete(staging, &id)?;
-                }
+                Found::Nothing => drop(delete(staging, &id).result?),
             }
         } else if let Some(id) = stem(&name, RECORD) {
             let part = disk::find_at(staging, OsStr::new(&id.part())).unwrap_or(None);
@@ -226,8 +269,28 @@ pub(crate) fn recover(staging: &Dir, ledger: &Ledger, expiry: Duration, now: Tim
     Ok(())
 }
 
+/// Whether an upload that was found can still be resumed. One that somebody worked on when the last
+/// process ended rests from now on.
+fn is_alive(staging: &Dir, id: &StagingId, mut record: Record, expiry: Duration, clock: &HomeClock) -> Result<bool> {
+    match record.idle_since {
+        Some(tick) => clock.at_least(tick),
+        None => record.rest_now(staging, id, clock)?,
+    }
+    let upload = describe(staging, id, &record, clock.now())?;
+    Ok(upload.is_some_and(|upload| !upload.has_expired(expiry)))
+}
+
+/// Lets an upload rest that nobody works on although its record says so: the process or the disk
+/// failed when somebody stopped.
+pub(crate) fn rest(staging: &Dir, id: &StagingId, clock: &HomeClock) -> Result<()> {
+    match read_record(staging, id)? {
+        Found::Record(mut record) => record.rest_now(staging, id, clock),
+        Found::Nothing | Found::Foreign(_) => Ok(()),
+    }
+}
+
 /// `None` when the record is not for the file it is named after, or the bytes are gone.
-fn describe(staging: &Dir, id: &StagingId, record: &Record) -> Result<Option<StagedUpload>> {
+fn describe(staging: &Dir, id: &StagingId, record: &Record, now: Tick) -> Result<Option<StagedUpload>> {
     let Some(path) = record.path().filter(|path| StagingId::of(path) == *id) else {
         return Ok(None);
     };
@@ -244,15 +307,13 @@ fn describe(staging: &Dir, id: &StagingId, record: &Record) -> Result<Option<Sta
         started: record.started(),
         // Not the modification time, which a commit that failed late has set to the source's.
         touched: part.changed.max(json.changed),
+        idle: record
+            .idle_since
+            .map(|tick| Duration::from_secs(now.saturating_sub(tick))),
     }))
 }
 
 fn read_record(staging: &Dir, id: &StagingId) -> Result<Found> {
-    #[derive(Deserialize)]
-    struct Version {
-        version: u64,
-    }
-
     let file = match disk::open_file(staging, OsStr::new(&id.record())) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Ok(Found::Nothing),
@@ -261,11 +322,21 @@ fn read_record(staging: &Dir, id: &StagingId) -> Result<Found> {
     let mut text = vec![0; MAX_RECORD_BYTES];
     let length = disk::read_at(&file, &mut text, 0).map_err(|error| Error::io("read", &id.record(), error))?;
     text.truncate(length);
-    Ok(match serde_json::from_slice::<Version>(&text) {
+    Ok(parse(&text))
+}
+
+/// Judges the version before anything else: another one may mean anything by its keys.
+fn parse(text: &[u8]) -> Found {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u64,
+    }
+
+    match serde_json::from_slice::<Version>(text) {
         Ok(Version { version }) if version != RECORD_VERSION => Found::Foreign(version),
-        Ok(_) => serde_json::from_slice(&text).map_or(Found::Nothing, Found::Record),
+        Ok(_) => serde_json::from_slice(text).map_or(Found::Nothing, Found::Record),
         Err(_) => Found::Nothing,
-    })
+    }
 }
 
 fn names(staging: &Dir) -> Result<impl Iterator<Item = Result<String>>> {
@@ -281,34 +352,8 @@ fn stem(name: &str, suffix: &str) -> Option<StagingId> {
     name.strip_suffix(suffix).map(|stem| StagingId(stem.to_owned()))
 }
 
-/// Any bytes as readable ASCII: `%` and two hexadecimal digits for what is not (RFC 3986).
-fn escape(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for byte in bytes {
-        if byte.is_ascii_graphic() && *byte != b'%' {
-            text.push(char::from(*byte));
-        } else {
-            write!(text, "%{byte:02x}").expect("a string takes any text");
-        }
-    }
-    text
-}
-
-fn unescape(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let (digits, after) = rest.split_at_checked(2)?;
-        bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
-        rest = after;
-    }
-    Some(bytes)
-}
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,11 @@
 //! All homes of a server, and what they share.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::ffi::OsStr;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use cap_std::fs::Dir;
 
@@ -12,8 +14,8 @@ use crate::commit::Committer;
 use crate::disk::{self, FileId};
 use crate::error::{Error, Result};
 use crate::home::{Home, HomeState};
+use crate::path::RESERVED_NAME;
 use crate::quota::Quota;
-use crate::time::Timestamp;
 
 /// What has happened when an operation reports success.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,7 +32,8 @@ pub enum Durability {
 pub struct StoreOptions {
     /// What has happened when an operation reports success.
     pub durability: Durability,
-    /// How long a staged upload is kept after it was last worked on.
+    /// How long a staged upload is kept after it was last worked on. Only time in which the home is
+    /// open counts, whatever the clocks of the machine say.
     pub staging_expiry: Duration,
 }
 
@@ -49,6 +52,8 @@ impl Default for StoreOptions {
 pub struct Store {
     shared: Arc<Shared>,
     homes: Arc<Mutex<HashMap<FileId, Arc<HomeCell>>>>,
+    /// Which directory each home was when it was last opened.
+    known: Arc<Mutex<HashMap<PathBuf, FileId>>>,
 }
 
 /// A home that is open or being opened; the lock is held while somebody opens it.
@@ -79,6 +84,7 @@ impl Store {
                 committer: Committer::default(),
             }),
             homes: Arc::default(),
+            known: Arc::default(),
         }
     }
 
@@ -93,8 +99,13 @@ impl Store {
     /// and its content is counted, which takes a moment for each hundred thousand files. Later calls
     /// give the same home and put `quota` in force.
     ///
+    /// A directory that has taken the place of a home that was open is accepted if it has been a home
+    /// too. An empty one shows that a disk is not mounted, or that the home was moved or deleted: what
+    /// would be stored there would be gone when the home is back.
+    ///
     /// # Errors
     ///
+    /// [`Error::HomeGone`] for such a directory, or none, where a home was open before;
     /// [`Error::InUse`] if another process has the home open and does not end within a second,
     /// [`Error::Io`].
     ///
@@ -103,26 +114,36 @@ impl Store {
     /// Safe: a home that was being opened is open for the next caller.
     pub async fn open_home(&self, dir: &Path, quota: Quota) -> Result<Home> {
         let path = dir.to_owned();
-        let (root, id) = blocking(move || open_root(&path)).await?;
+        let known = self.lock_known().get(dir).copied();
+        let (root, id) = blocking(move || match known {
+            None => open_root(&path),
+            Some(known) => open_again(&path, known),
+        })
+        .await?;
         let cell = Arc::clone(self.lock_homes().entry(id).or_default());
         let mut cell = cell.lock_owned().await;
         if let Some(home) = &*cell {
+            self.lock_known().insert(dir.to_owned(), id);
             home.set_quota(quota);
             return Ok(home.clone());
         }
-        let (shared, path) = (Arc::clone(&self.shared), dir.to_owned());
+        let (shared, path, all_known) = (Arc::clone(&self.shared), dir.to_owned(), Arc::clone(&self.known));
         // The lock of the cell goes with the work: whoever comes after a dropped call finds the home
         // open, not locked by nobody.
         blocking(move || {
-            let home = Home::new(HomeState::open(shared, root, &path, quota, Timestamp::now())?);
+            let home = Home::new(HomeState::open(shared, root, &path, quota)?);
             *cell = Some(home.clone());
+            all_known
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(path, id);
             Ok(home)
         })
         .await
     }
 
     /// Deletes the staged uploads in all open homes that nobody has worked on for as long as they are
-    /// kept, counted up to `now`. Returns how many.
+    /// kept, and keeps what the clocks of the homes show. Returns how many.
     ///
     /// # Errors
     ///
@@ -131,7 +152,7 @@ impl Store {
     /// # Cancel safety
     ///
     /// Safe: what has not been deleted is left for the next call.
-    pub async fn expire(&self, now: SystemTime) -> Result<u64> {
+    pub async fn expire(&self) -> Result<u64> {
         let cells: Vec<_> = self.lock_homes().values().cloned().collect();
         let mut expired = Ok(0);
         for cell in cells {
@@ -140,12 +161,16 @@ impl Store {
                 continue;
             };
             let state = Arc::clone(home.state());
-            match blocking(move || state.expire(now.into())).await {
+            match blocking(move || state.expire()).await {
                 Ok(count) => expired = expired.map(|sum: u64| sum + count),
                 Err(error) => expired = expired.and(Err(error)),
             }
         }
         expired
+    }
+
+    fn lock_known(&self) -> MutexGuard<'_, HashMap<PathBuf, FileId>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_homes(&self) -> MutexGuard<'_, HashMap<FileId, Arc<HomeCell>>> {
@@ -154,8 +179,27 @@ impl Store {
 }
 
 fn open_root(path: &Path) -> Result<(Dir, FileId)> {
+    identify(path, disk::open_or_create_root(path))
+}
+
+/// Opens a home that has been open before as the directory `known`.
+fn open_again(path: &Path, known: FileId) -> Result<(Dir, FileId)> {
+    let gone = || Error::HomeGone { dir: path.to_owned() };
+    let opened = match disk::open_root(path) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Err(gone()),
+        opened => opened,
+    };
+    let (root, id) = identify(path, opened)?;
+    let was_home = id == known
+        || disk::find_at(&root, OsStr::new(RESERVED_NAME))
+            .map_err(|errno| Error::io("look into the home", &format!("{path:?}"), errno))?
+            .is_some();
+    if was_home { Ok((root, id)) } else { Err(gone()) }
+}
+
+fn identify(path: &Path, opened: std::io::Result<Dir>) -> Result<(Dir, FileId)> {
     let fail = |error| Error::io("open or create the home", &format!("{path:?}"), error);
-    let root = disk::open_or_create_root(path).map_err(fail)?;
+    let root = opened.map_err(fail)?;
     let meta = disk::stat_fd(&root).map_err(|errno| fail(errno.into()))?;
     Ok((root, meta.id))
 }

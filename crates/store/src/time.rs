@@ -34,8 +34,22 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
+/// Two changes within one step of the file system's clock have the same time. FAT has the longest
+/// step, of two seconds; before Linux 6.13 others had up to ten milliseconds.
+const CLOCK_STEP: Duration = Duration::from_secs(2);
+
 impl Timestamp {
+    /// Whether a change at `now` could get this very time: what was read of a file of this time then
+    /// proves nothing about what it holds a moment later.
+    pub(crate) fn is_within_a_step_of(self, now: Self) -> bool {
+        self.age_at(now) < CLOCK_STEP && now.age_at(self) < CLOCK_STEP
+    }
+
     /// The time by the system's clock.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "staged uploads are told apart from expired ones by the times of their files"
+    )]
     pub(crate) fn now() -> Self {
         SystemTime::now().into()
     }
@@ -62,6 +76,14 @@ mod tests {
         assert_eq!(Timestamp::from(half), expected);
         let whole = Timestamp::from(UNIX_EPOCH - Duration::from_secs(3));
         assert_eq!((whole.seconds, whole.nanos), (-3, 0));
+    }
+
+    #[test]
+    fn step_of_the_clock_reaches_to_either_side() {
+        let at = |seconds| Timestamp { seconds, nanos: 7 };
+        for (seconds, within) in [(3, false), (4, true), (5, true), (6, true), (7, false)] {
+            assert_eq!(at(5).is_within_a_step_of(at(seconds)), within, "{seconds}");
+        }
     }
 
     #[test]

@@ -9,10 +9,11 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use cap_std::fs::Dir;
 use rustix::fs::OFlags;
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::disk::{self, At};
 use crate::error::{Error, Result};
@@ -28,7 +29,7 @@ pub(crate) struct Tree {
 
 /// A name in an open directory, which need not exist.
 pub(crate) struct Place {
-    pub(crate) dir: Dir,
+    pub(crate) dir: Arc<Dir>,
     pub(crate) name: OsString,
     /// How many names lead to it, where it really is.
     pub(crate) depth: usize,
@@ -42,8 +43,31 @@ impl Place {
 
 /// An open directory and where it really is.
 pub(crate) struct Folder {
-    pub(crate) dir: Dir,
+    pub(crate) dir: Arc<Dir>,
     pub(crate) real: FilePath,
+}
+
+impl Folder {
+    /// The place of `path`, which is in it.
+    pub(crate) fn place(&self, path: &FilePath) -> Result<Place> {
+        let name = path.file_name().ok_or(Error::HomeItself)?;
+        let depth = if path.is_in(&self.real) {
+            // No link on the way, and so nothing to judge that was not judged.
+            path.components().len()
+        } else {
+            match self.real.join(name) {
+                Err(PathError::Reserved | PathError::OutsideHome) => {
+                    return Err(Error::OutsideHome { path: path.clone() });
+                }
+                real => real?.components().len(),
+            }
+        };
+        Ok(Place {
+            dir: Arc::clone(&self.dir),
+            name: name.to_owned(),
+            depth,
+        })
+    }
 }
 
 impl Tree {
@@ -59,7 +83,7 @@ impl Tree {
     pub(crate) fn folder(&self, path: &FilePath) -> Result<Folder> {
         let (fd, real) = self.open(path, disk::DIRECTORY)?;
         Ok(Folder {
-            dir: Dir::from_std_file(File::from(fd)),
+            dir: Arc::new(Dir::from_std_file(File::from(fd))),
             real,
         })
     }
@@ -71,18 +95,9 @@ impl Tree {
 
     /// Opens the directory in which `path` is or would be.
     pub(crate) fn place(&self, path: &FilePath) -> Result<Place> {
-        let (parent, name) = path.parent().zip(path.file_name()).ok_or(Error::HomeItself)?;
         // The user asked for the child: what is missing or wrong is the parent on the way.
-        let folder = self.folder(&parent)?;
-        match folder.real.join(name) {
-            Err(PathError::Reserved | PathError::OutsideHome) => Err(Error::OutsideHome { path: path.clone() }),
-            Err(error) => Err(error.into()),
-            Ok(real) => Ok(Place {
-                dir: folder.dir,
-                name: name.to_owned(),
-                depth: real.components().len(),
-            }),
-        }
+        let parent = path.parent().ok_or(Error::HomeItself)?;
+        self.folder(&parent)?.place(path)
     }
 
     fn open(&self, path: &FilePath, flags: OFlags) -> Result<(OwnedFd, FilePath)> {
@@ -128,7 +143,7 @@ pub(crate) struct Names {
 impl Names {
     /// Takes over a handle of its own: two readers of one handle would share a position.
     pub(crate) fn of(dir: &Dir) -> Result<Self, Errno> {
-        rustix::fs::Dir::read_from(dir).map(|dir| Self { dir })
+        retry_on_intr(|| rustix::fs::Dir::read_from(dir)).map(|dir| Self { dir })
     }
 }
 

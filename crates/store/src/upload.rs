@@ -21,8 +21,10 @@ use crate::slots::Denied;
 use crate::staging::{self, StagedUpload, StagingId};
 use crate::time::Timestamp;
 
+mod small;
 mod writer;
 
+pub use small::{SmallUpload, SmallWork};
 use writer::Writer;
 
 /// What to do with bytes that an earlier upload to the same path has left.
@@ -142,7 +144,7 @@ impl Home {
     pub async fn uploads(&self) -> Result<Vec<StagedUpload>> {
         let state = Arc::clone(self.state());
         blocking(move || {
-            let uploads = staging::list(state.staging())?;
+            let uploads = staging::list(state.staging(), state.clock().now())?;
             Ok(uploads.into_iter().map(|(_, upload)| upload).collect())
         })
         .await
@@ -220,10 +222,23 @@ impl Upload {
         }
     }
 
-    /// Takes a chunk: directly behind the prefix held, or inside it to repair it.
+    /// [`Upload::write_chunks`] of one chunk.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Upload::write_chunks`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn write_at(&mut self, offset: u64, chunk: Bytes) -> Result<()> {
+        self.write_chunks(offset, vec![chunk]).await
+    }
+
+    /// Takes chunks that follow each other: directly behind the prefix held, or inside it to repair it.
     ///
     /// The write may still be under way when this returns; its failure then shows at the next call.
-    /// At most one chunk is under way, so memory stays bounded by two chunks.
+    /// What one call took is under way at most, so memory stays bounded by that of two calls.
     ///
     /// # Errors
     ///
@@ -232,12 +247,14 @@ impl Upload {
     ///
     /// # Cancel safety
     ///
-    /// Safe: a dropped call has not taken the chunk.
-    pub async fn write_at(&mut self, offset: u64, chunk: Bytes) -> Result<()> {
+    /// Safe: a dropped call has not taken the chunks.
+    pub async fn write_chunks(&mut self, offset: u64, chunks: Vec<Bytes>) -> Result<()> {
         self.settle().await?;
         self.refuse_if_superseded()?;
         let path = || self.path.clone();
-        let end = offset.saturating_add(chunk.len() as u64);
+        let end = chunks
+            .iter()
+            .fold(offset, |end, chunk| end.saturating_add(chunk.len() as u64));
         if offset > self.end {
             let held = self.end;
             return Err(Error::Gap {
@@ -253,11 +270,31 @@ impl Upload {
                 end,
             });
         }
-        if !chunk.is_empty() {
-            self.start(move |writer| writer.write_at(offset, &chunk))?;
+        if end > offset {
+            self.start(move |writer| {
+                let mut at = offset;
+                for chunk in &chunks {
+                    writer.write_at(at, chunk)?;
+                    at += chunk.len() as u64;
+                }
+                Ok(())
+            })?;
             self.end = self.end.max(end);
         }
         Ok(())
+    }
+
+    /// Waits until the write that is under way has ended.
+    ///
+    /// # Errors
+    ///
+    /// What that write gave; it is not given again.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn written(&mut self) -> Result<()> {
+        self.settle().await
     }
 
     /// Proves the staged bytes against `length` and `digest` and publishes them; with

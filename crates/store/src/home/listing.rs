@@ -32,7 +32,7 @@ enum Side {
 
 struct Pages {
     path: FilePath,
-    dir: Dir,
+    dir: Arc<Dir>,
     names: Names,
     /// In the top directory the store's own folder is passed over.
     hides_reserved: bool,
@@ -127,8 +127,8 @@ impl Pages {
             if self.hides_reserved && is_reserved(&name) {
                 continue;
             }
-            match disk::stat_at(&self.dir, &name) {
-                Ok(meta) => entries.push(Entry::read(&self.dir, name, meta, self.with_digests)),
+            match disk::stat_at(&*self.dir, &name) {
+                Ok(meta) => entries.push(Entry::read(&*self.dir, name, meta, self.with_digests)),
                 // Gone since its name was read.
                 Err(Errno::NOENT) => {}
                 Err(errno) => return Err(fail(errno)),

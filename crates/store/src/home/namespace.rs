@@ -1,31 +1,19 @@
 //! Making, renaming and removing names. Every change happens under the home's lock of names and is
 //! counted before that is let go.
 
-use std::ffi::OsString;
 use std::sync::Arc;
 
-use cap_std::fs::Dir;
 use rustix::io::Errno;
-use tokio_util::sync::CancellationToken;
 
-use super::{Home, HomeState, walk};
+use super::trash::{Disposal, KeptVersion};
+use super::{Home, HomeState};
 use crate::blocking::blocking;
-use crate::disk::{self, At, Kind, Meta};
+use crate::disk::{self, Kind, Meta};
 use crate::error::{Error, Result};
 use crate::path::{FilePath, MAX_COMPONENTS, PathError};
 use crate::quota::Booking;
-use crate::tree::{Names, Place};
-
-/// What a removal has removed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Removed {
-    /// Files, links and whatever else is no directory.
-    pub files: u64,
-    /// Directories.
-    pub dirs: u64,
-    /// Bytes of regular files.
-    pub bytes: u64,
-}
+use crate::tree::Place;
+use crate::walk::{self, Removed};
 
 impl Home {
     /// Makes a directory; with `parents` also those on the way to it, and then one that exists is no
@@ -59,28 +47,31 @@ impl Home {
     /// # Cancel safety
     ///
     /// Once begun it runs to its end.
-    pub async fn remove_file(&self, path: &FilePath) -> Result<Removed> {
+    pub async fn remove_file(&self, path: &FilePath, disposal: Disposal) -> Result<Removed> {
         let (state, path) = (Arc::clone(self.state()), path.clone());
-        blocking(move || state.remove_file(&path)).await
+        blocking(move || state.remove_file(&path, disposal)).await
     }
 
-    /// Removes a directory; with `recursive` also what is in it. Links in it are removed, not
-    /// followed.
+    /// Removes a directory; with `recursive` also what is in it, all of it in one step. Links in it are
+    /// removed, not followed. An empty directory is not kept in the trash unless `recursive` is asked for.
     ///
     /// # Errors
     ///
     /// [`Error::NotFound`], [`Error::NotDirectory`], [`Error::NotEmpty`], [`Error::OutsideHome`],
-    /// [`Error::HomeItself`]. What was removed before the error stays removed.
+    /// [`Error::HomeItself`], [`Error::Mount`].
     ///
     /// # Cancel safety
     ///
-    /// Dropping it ends the removal after the name at hand; what is removed stays removed, and the
-    /// counts are exact.
-    pub async fn remove_dir(&self, path: &FilePath, recursive: bool) -> Result<Removed> {
+    /// Once begun it runs to its end.
+    pub async fn remove_dir(&self, path: &FilePath, recursive: bool, disposal: Disposal) -> Result<Removed> {
         let (state, path) = (Arc::clone(self.state()), path.clone());
-        let dropped = CancellationToken::new();
-        let _on_drop = dropped.clone().drop_guard();
-        blocking(move || state.remove_dir(&path, recursive, &dropped)).await
+        blocking(move || {
+            if recursive {
+                return state.discard_dir(&path, disposal);
+            }
+            state.remove_empty_dir(&path)
+        })
+        .await
     }
 
     /// Renames a file, link or directory, in one step. With `replace` it may take the place of a
@@ -107,7 +98,7 @@ impl HomeState {
         path.parent().map_or(Ok(()), |parent| self.make_dirs(&parent))
     }
 
-    fn make_dirs(&self, path: &FilePath) -> Result<()> {
+    pub(crate) fn make_dirs(&self, path: &FilePath) -> Result<()> {
         // From below: what exists is seldom missing at the top.
         let mut missing = Vec::new();
         let mut next = Some(path.clone());
@@ -134,6 +125,7 @@ impl HomeState {
             return Err(Error::Exists { path: path.clone() });
         }
         let mut booking = Booking::directory(self.ledger())?;
+        self.make_room()?;
         let place = {
             let _names = self.lock_names();
             let place = self.tree().place(path)?;
@@ -144,87 +136,29 @@ impl HomeState {
         self.sync_names(&place.dir, path)
     }
 
-    fn remove_file(&self, path: &FilePath) -> Result<Removed> {
-        let mut removed = Removed::default();
+    fn remove_empty_dir(&self, path: &FilePath) -> Result<Removed> {
         let place = {
             let _names = self.lock_names();
             let place = self.tree().place(path)?;
-            let meta = stat(&place, path)?;
-            if meta.kind == Kind::Directory {
-                return Err(Error::IsDirectory { path: path.clone() });
+            if stat(&place, path)?.kind != Kind::Directory {
+                return Err(Error::NotDirectory { path: path.clone() });
             }
-            self.unlink(&place, &meta, path, &mut removed)?;
+            disk::remove_dir(&place.dir, &place.name).map_err(|errno| Error::from_errno("remove", path, errno))?;
+            self.ledger().remove_stored(0);
             place
         };
         self.sync_names(&place.dir, path)?;
-        Ok(removed)
-    }
-
-    /// Stops between two names once `dropped` is cancelled: nobody reads the result then.
-    fn remove_dir(&self, path: &FilePath, recursive: bool, dropped: &CancellationToken) -> Result<Removed> {
-        let place = self.tree().place(path)?;
-        if stat(&place, path)?.kind != Kind::Directory {
-            return Err(Error::NotDirectory { path: path.clone() });
-        }
-        let mut removed = Removed::default();
-        if recursive {
-            self.empty_dir(&place, path, &mut removed, dropped)?;
-        }
-        self.unlink_dir(place.at(), path, &mut removed, dropped)?;
-        if !dropped.is_cancelled() {
-            self.sync_names(&place.dir, path)?;
-        }
-        Ok(removed)
-    }
-
-    /// Removes everything in a directory, depth first. The lock of names is taken for each name
-    /// alone, so that a large tree does not hold up the user's other sessions.
-    fn empty_dir(
-        &self,
-        top: &Place,
-        path: &FilePath,
-        removed: &mut Removed,
-        dropped: &CancellationToken,
-    ) -> Result<()> {
-        let fail = |errno| Error::from_errno("remove what is in", path, errno);
-        let open = |parent: &Dir, name: OsString| {
-            let dir = disk::open_dir(parent, &name).map_err(fail)?;
-            let names = Names::of(&dir).map_err(fail)?;
-            Ok::<_, Error>((dir, name, names))
-        };
-        let mut levels = vec![open(&top.dir, top.name.clone())?];
-        while let Some((level, _, names)) = levels.last_mut() {
-            let Some(name) = names.next() else {
-                let emptied = levels.pop().map(|(_, name, _)| name);
-                if let (Some((parent, ..)), Some(name)) = (levels.last(), emptied) {
-                    self.unlink_dir((parent, &name), path, removed, dropped)?;
-                }
-                continue;
-            };
-            let name = name.map_err(fail)?;
-            let names_lock = self.lock_names();
-            if dropped.is_cancelled() {
-                return Ok(());
-            }
-            let Some(meta) = disk::find_at(&*level, &name).map_err(fail)? else {
-                continue;
-            };
-            if meta.kind == Kind::Directory {
-                drop(names_lock);
-                let next = open(level, name)?;
-                levels.push(next);
-            } else {
-                self.unlink_at((level, &name), &meta, removed).map_err(fail)?;
-            }
-        }
-        Ok(())
+        Ok(Removed {
+            dirs: 1,
+            ..Removed::default()
+        })
     }
 
     fn rename(&self, from: &FilePath, to: &FilePath, replace: bool) -> Result<()> {
         if to.starts_with(from) && to != from {
             return Err(into_itself(from, to));
         }
-        let (source, target) = {
+        let (source, target, kept) = {
             let _names = self.lock_names();
             let source = self.tree().place(from)?;
             let moved = stat(&source, from)?;
@@ -234,21 +168,24 @@ impl HomeState {
             if moved.kind == Kind::Directory {
                 refuse_too_deep((&source, from), &target)?;
             }
-            self.rename_at((&source, &moved, from), (&target, old, to), replace)?;
-            (source, target)
+            let kept = self.rename_at((&source, &moved, from), (&target, old, to), replace)?;
+            (source, target, kept)
         };
+        self.sync_kept(kept.as_ref(), to)?;
         // The new name first: a power cut between the two leaves both rather than none.
         self.sync_names(&target.dir, to)?;
-        self.sync_names(&source.dir, from)
+        self.sync_names(&source.dir, from)?;
+        self.tidy_trash();
+        Ok(())
     }
 
-    /// Call with the lock of names held.
+    /// Call with the lock of names held. Returns what was kept of a file that was replaced.
     fn rename_at(
         &self,
         (source, moved, from): (&Place, &Meta, &FilePath),
         (target, old, to): (&Place, Option<Meta>, &FilePath),
         replace: bool,
-    ) -> Result<()> {
+    ) -> Result<Option<KeptVersion>> {
         let path = || to.clone();
         let fail = |errno| match errno {
             Errno::INVAL => into_itself(from, to),
@@ -258,6 +195,7 @@ impl HomeState {
             return self
                 .sources()
                 .across(&[moved.id], || disk::rename_new(source.at(), target.at()))
+                .map(|()| None)
                 .map_err(|errno| match errno {
                     Errno::EXIST => Error::Exists { path: path() },
                     errno => fail(errno),
@@ -273,13 +211,15 @@ impl HomeState {
             return Err(Error::NotDirectory { path: path() });
         }
         if old.id == moved.id {
-            return self.rename_onto_itself(source, moved, from, target);
+            return self.rename_onto_itself(source, moved, from, target).map(|()| None);
         }
-        self.sources()
-            .across(&[moved.id, old.id], || disk::rename_over(source.at(), target.at()))
+        let kept = self
+            .replace((target, &old, to), moved.id, || {
+                disk::rename_over(source.at(), target.at())
+            })
             .map_err(fail)?;
         self.ledger().remove_stored(old.counted_bytes());
-        Ok(())
+        Ok(kept)
     }
 
     /// Two names of one file: the kernel leaves both, a user means that the old one goes.
@@ -289,47 +229,18 @@ impl HomeState {
         if same_dir && source.name == target.name {
             return Ok(());
         }
-        self.unlink(source, moved, from, &mut Removed::default())
-    }
-
-    /// Call with the lock of names held.
-    fn unlink(&self, place: &Place, meta: &Meta, path: &FilePath, removed: &mut Removed) -> Result<()> {
-        self.unlink_at(place.at(), meta, removed)
-            .map_err(|errno| Error::from_errno("remove", path, errno))
-    }
-
-    fn unlink_at(&self, (dir, name): At<'_>, meta: &Meta, removed: &mut Removed) -> Result<(), Errno> {
-        self.sources().across(&[meta.id], || disk::unlink(dir, name))?;
-        self.ledger().remove_stored(meta.counted_bytes());
-        removed.files += 1;
-        removed.bytes += meta.counted_bytes();
-        Ok(())
-    }
-
-    fn unlink_dir(
-        &self,
-        (dir, name): At<'_>,
-        path: &FilePath,
-        removed: &mut Removed,
-        dropped: &CancellationToken,
-    ) -> Result<()> {
-        let _names = self.lock_names();
-        if dropped.is_cancelled() {
-            return Ok(());
-        }
-        disk::remove_dir(dir, name).map_err(|errno| Error::from_errno("remove", path, errno))?;
-        self.ledger().remove_stored(0);
-        removed.dirs += 1;
-        Ok(())
+        self.unlink(source, moved)
+            .map_err(|errno| Error::from_errno("rename", from, errno))
     }
 }
 
-fn stat(place: &Place, path: &FilePath) -> Result<Meta> {
+/// Looks at what stands at a place.
+pub(super) fn stat(place: &Place, path: &FilePath) -> Result<Meta> {
     disk::stat_at(&place.dir, &place.name).map_err(|errno| Error::from_errno("look at", path, errno))
 }
 
 /// Refuses to move a directory where what is in it would lie too deep.
-fn refuse_too_deep((source, from): (&Place, &FilePath), target: &Place) -> Result<()> {
+pub(super) fn refuse_too_deep((source, from): (&Place, &FilePath), target: &Place) -> Result<()> {
     // A move up or sideways makes nothing deeper, and is spared the walk.
     if target.depth > source.depth
         && walk::is_deeper_than(MAX_COMPONENTS - target.depth, source.at())
@@ -344,38 +255,5 @@ fn into_itself(from: &FilePath, to: &FilePath) -> Error {
     Error::IntoItself {
         from: from.clone(),
         to: to.clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::pin::pin;
-    use std::task::{Context, Waker};
-
-    use crate::{Quota, Store, StoreOptions};
-
-    use super::*;
-
-    #[tokio::test]
-    async fn dropped_removal_stops() {
-        let temp = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(temp.path().join("dir/sub")).unwrap();
-        std::fs::write(temp.path().join("dir/file"), "abc").unwrap();
-        let store = Store::new(StoreOptions::default());
-        let home = store.open_home(temp.path(), Quota::default()).await.unwrap();
-        let at_rest = Arc::strong_count(home.state());
-        let dir = FilePath::root().join("dir".as_ref()).unwrap();
-        let names = home.state().lock_names();
-        {
-            let mut removal = pin!(home.remove_dir(&dir, true));
-            let polled = removal.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-            assert!(polled.is_pending());
-        }
-        drop(names);
-        while Arc::strong_count(home.state()) > at_rest {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(std::fs::read_dir(temp.path().join("dir")).unwrap().count(), 2);
-        assert_eq!(home.usage().await.unwrap().entries, 3);
     }
 }

@@ -1,5 +1,3 @@
-use proptest::prelude::*;
-
 use super::*;
 
 fn folder() -> (tempfile::TempDir, Dir) {
@@ -27,7 +25,7 @@ fn records_round_trip_with_any_path() {
     assert_eq!(find(&dir, &id, &target).unwrap(), None, "no bytes, no upload");
     disk::write_at(&disk::open_own(&dir, &id.part()).unwrap(), b"abc", 0).unwrap();
     assert_eq!(find(&dir, &id, &target).unwrap(), Some((record, 3)));
-    let uploads = list(&dir).unwrap();
+    let uploads = list(&dir, 0).unwrap();
     assert_eq!(uploads[0].1.path, target);
     assert_eq!(uploads[0].1.modified, Some(NOW));
 }
@@ -53,8 +51,8 @@ fn recovery_counts_what_can_be_resumed_and_deletes_the_rest() {
         std::fs::write(temp.path().join(name), text).unwrap();
     }
     let ledger = Ledger::default();
-    let now = Timestamp::from(std::time::SystemTime::now());
-    recover(&dir, &ledger, Duration::from_secs(60), now).unwrap();
+    let clock = HomeClock::open(&dir).unwrap();
+    recover(&dir, &ledger, Duration::from_secs(60), &clock).unwrap();
     let usage = ledger.usage(0);
     assert_eq!((usage.pending, usage.uploads), (12, 2));
     let mut left: Vec<_> = Names::of(&dir).unwrap().map(Result::unwrap).collect();
@@ -69,17 +67,38 @@ fn recovery_counts_what_can_be_resumed_and_deletes_the_rest() {
     assert_eq!(left, expected);
 }
 
-#[test]
-fn recovery_deletes_what_has_expired() {
+#[tokio::test(start_paused = true)]
+async fn what_rested_for_long_expires_whatever_the_times_of_its_files_are() {
+    const EXPIRY: Duration = Duration::from_secs(100);
     let (_temp, dir) = folder();
     let target = path("/old");
     let id = StagingId::of(&target);
-    Record::new(&target, None, None, Timestamp::default())
-        .save(&dir, &id)
-        .unwrap();
-    disk::open_own(&dir, &id.part()).unwrap();
-    recover(&dir, &Ledger::default(), Duration::from_secs(1), NOW).unwrap();
+    let mut record = Record::new(&target, None, None, Timestamp::default());
+    record.save(&dir, &id).unwrap();
+    let part = disk::open_own(&dir, &id.part()).unwrap();
+    for modified in [Timestamp::default(), NOW] {
+        disk::set_modified(&part, modified).unwrap();
+        let clock = HomeClock::open(&dir).unwrap();
+        recover(&dir, &Ledger::default(), EXPIRY, &clock).unwrap();
+        let upload = look(&dir, &id, clock.now()).unwrap().unwrap();
+        assert_eq!(upload.idle, Some(Duration::ZERO), "it rests since it was found");
+    }
+    let clock = HomeClock::open(&dir).unwrap();
+    tokio::time::advance(EXPIRY - Duration::from_secs(1)).await;
+    let upload = look(&dir, &id, clock.now()).unwrap().unwrap();
+    assert!(!upload.has_expired(EXPIRY));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(look(&dir, &id, clock.now()).unwrap().unwrap().has_expired(EXPIRY));
+    recover(&dir, &Ledger::default(), EXPIRY, &clock).unwrap();
     assert_eq!(Names::of(&dir).unwrap().count(), 0);
+
+    // A clock that was lost is set by the records, so that what rests later is not older.
+    record.rest(5000);
+    record.save(&dir, &id).unwrap();
+    disk::open_own(&dir, &id.part()).unwrap();
+    let lost = HomeClock::open(&dir).unwrap();
+    recover(&dir, &Ledger::default(), EXPIRY, &lost).unwrap();
+    assert_eq!(lost.now(), 5000);
 }
 
 #[test]
@@ -100,19 +119,4 @@ fn record_of_another_version_is_refused_with_both_versions() {
         ),
         "{error}"
     );
-}
-
-#[test]
-fn escaping_is_reversible_for_every_byte() {
-    let all: Vec<u8> = (0..=255).collect();
-    assert_eq!(unescape(&escape(&all)), Some(all));
-    assert_eq!(unescape("%4"), None);
-    assert_eq!(unescape("%zz"), None);
-}
-
-proptest! {
-    #[test]
-    fn unescape_never_panics(text in ".*") {
-        let _ = unescape(&text);
-    }
 }

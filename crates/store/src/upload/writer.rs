@@ -50,6 +50,8 @@ impl Writer {
         spec: UploadSpec,
     ) -> Result<Self> {
         let is_new = check_target(home, &path, &spec)?;
+        home.clear(&id)?;
+        home.sweep();
         let found = staging::find(home.staging(), &id, &path)?;
         let on_disk = found.as_ref().map(|(_, length)| *length);
         let continued = found.filter(|(record, _)| match spec.resume {
@@ -63,6 +65,7 @@ impl Writer {
         let total = spec.size.unwrap_or(held);
         home.check_disk(&path, total.saturating_sub(on_disk.unwrap_or(0)))?;
         let booking = Booking::file(home.ledger(), total, on_disk.unwrap_or(0), is_new)?;
+        home.make_room()?;
         if spec.make_parents {
             home.make_parents(&path)?;
         }

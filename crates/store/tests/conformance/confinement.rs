@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use ftp_store::{Error, Home, Kind, Resume, UploadSpec};
+use ftp_store::{Disposal, Error, Home, Kind, Resume, UploadSpec};
 
 use crate::assert_err;
 use crate::rig::{Rig, list, path, read, spec};
@@ -21,8 +21,11 @@ async fn assert_unreachable(rig: &Rig, at: &str) {
     assert_err!(home.list(&at, true).await, Error::OutsideHome { .. });
     assert_err!(home.make_dir(&at, false).await, Error::OutsideHome { .. });
     assert_err!(home.make_dir(&at, true).await, Error::OutsideHome { .. });
-    assert_err!(home.remove_file(&at).await, Error::OutsideHome { .. });
-    assert_err!(home.remove_dir(&at, true).await, Error::OutsideHome { .. });
+    assert_err!(home.remove_file(&at, Disposal::Trash).await, Error::OutsideHome { .. });
+    assert_err!(
+        home.remove_dir(&at, true, Disposal::Trash).await,
+        Error::OutsideHome { .. }
+    );
     assert_err!(home.rename(&at, &path("/new"), true).await, Error::OutsideHome { .. });
     assert_err!(home.rename(&path("/own"), &at, true).await, Error::OutsideHome { .. });
     assert_err!(home.copy(&at, &path("/new"), true).await, Error::OutsideHome { .. });
@@ -44,7 +47,7 @@ async fn links_out_of_the_home_are_refused_by_every_operation() {
     for at in ["/absolute/secret", "/relative/secret", "/winding/outside/secret"] {
         let rig = &rig;
         assert_unreachable(rig, at).await;
-        rig.home.remove_file(&path("/own")).await.unwrap();
+        rig.home.remove_file(&path("/own"), Disposal::Trash).await.unwrap();
     }
     let left: Vec<_> = std::fs::read_dir(&outside).unwrap().collect();
     assert_eq!(left.len(), 1);
@@ -107,7 +110,7 @@ async fn reserved_folder_is_unreachable_also_through_links() {
         "/dir/staging/any",
     ] {
         assert_unreachable(&rig, at).await;
-        rig.home.remove_file(&path("/own")).await.unwrap();
+        rig.home.remove_file(&path("/own"), Disposal::Trash).await.unwrap();
     }
     assert_err!(rig.home.open_read(&path("/lock")).await, Error::OutsideHome { .. });
     assert_err!(rig.home.list(&path("/x"), false).await, Error::OutsideHome { .. });
@@ -126,8 +129,11 @@ async fn home_itself_cannot_be_removed_renamed_or_replaced() {
     let rig = Rig::new().await;
     let root = path("/");
     rig.home.make_dir(&path("/dir"), false).await.unwrap();
-    assert_err!(rig.home.remove_dir(&root, true).await, Error::HomeItself);
-    assert_err!(rig.home.remove_file(&root).await, Error::HomeItself);
+    assert_err!(
+        rig.home.remove_dir(&root, true, Disposal::Trash).await,
+        Error::HomeItself
+    );
+    assert_err!(rig.home.remove_file(&root, Disposal::Trash).await, Error::HomeItself);
     assert_err!(rig.home.rename(&path("/dir"), &root, true).await, Error::HomeItself);
     assert_err!(rig.home.begin_upload(&root, spec(0)).await, Error::HomeItself);
     assert_err!(rig.home.make_dir(&root, false).await, Error::Exists { .. });
@@ -145,7 +151,11 @@ async fn links_in_a_removed_tree_are_removed_and_not_followed() {
     })
     .await;
     rig.put("/tree/sub/file", b"12345").await;
-    let removed = rig.home.remove_dir(&path("/tree"), true).await.unwrap();
+    let removed = rig
+        .home
+        .remove_dir(&path("/tree"), true, Disposal::Trash)
+        .await
+        .unwrap();
     assert_eq!((removed.files, removed.dirs, removed.bytes), (2, 2, 5));
     assert!(rig.outside().join("kept").exists());
     rig.check_usage().await;
@@ -168,9 +178,9 @@ async fn request_through_swap(home: &Home, number: u32) {
     {
         let _ = upload.commit(3, crate::rig::sha256(b"new")).await;
     }
-    let _ = home.remove_file(&new).await;
+    let _ = home.remove_file(&new, Disposal::Trash).await;
     let _ = home.make_dir(&path("/swap/made"), true).await;
-    let _ = home.remove_dir(&path("/swap/made"), true).await;
+    let _ = home.remove_dir(&path("/swap/made"), true, Disposal::Trash).await;
     let _ = home.rename(&inside, &path("/swap/moved"), true).await;
     let _ = home.rename(&path("/swap/moved"), &inside, true).await;
     if let Ok(mut listing) = home.list(&path("/swap"), true).await {
@@ -221,4 +231,19 @@ async fn link_swapped_in_while_requests_run_never_leads_out() {
     for name in ["file", "bait"] {
         assert_eq!(std::fs::read(outside.join(name)).unwrap(), b"outside");
     }
+}
+
+#[tokio::test]
+async fn links_in_a_circle_lead_to_nothing() {
+    let rig = Rig::prepared(|home| symlink("loop", home.join("loop")).unwrap()).await;
+    let home = &rig.home;
+    assert_err!(home.open_read(&path("/loop")).await, Error::NotFound { .. });
+    assert_err!(home.list(&path("/loop"), false).await, Error::NotFound { .. });
+    assert_err!(
+        home.begin_upload(&path("/loop/x"), spec(1)).await,
+        Error::NotFound { .. }
+    );
+    assert_eq!(home.stat(&path("/loop"), false).await.unwrap().kind, Kind::Symlink);
+    home.remove_file(&path("/loop"), Disposal::Trash).await.unwrap();
+    rig.check_usage().await;
 }

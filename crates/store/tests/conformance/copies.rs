@@ -26,7 +26,7 @@ async fn copy_has_content_time_and_digest_of_its_source() {
 #[tokio::test]
 async fn source_without_a_digest_gets_one() {
     let rig = Rig::new().await;
-    std::fs::write(rig.disk().join("a"), "from elsewhere").unwrap();
+    rig.place("a", b"from elsewhere");
     std::fs::write(rig.disk().join("empty"), "").unwrap();
     let copy = rig.home.copy(&path("/a"), &path("/b"), false).await.unwrap();
     assert_eq!(copy.digest, sha256(b"from elsewhere"));
@@ -43,10 +43,7 @@ async fn damage_in_the_source_is_not_copied_under_its_digest() {
     let rig = Rig::new().await;
     rig.put("/a", b"good").await;
     let disk = rig.disk().join("a");
-    let modified = std::fs::metadata(&disk).unwrap().modified().unwrap();
-    std::fs::write(&disk, "evil").unwrap();
-    let file = std::fs::File::options().write(true).open(&disk).unwrap();
-    file.set_modified(modified).unwrap();
+    rig.rot("a", b"evil");
     let probe = std::fs::File::create(rig.disk().join("probe")).unwrap();
     let shares_blocks = rustix::fs::ioctl_ficlone(&probe, std::fs::File::open(&disk).unwrap()).is_ok();
     std::fs::remove_file(rig.disk().join("probe")).unwrap();
@@ -62,7 +59,8 @@ async fn damage_in_the_source_is_not_copied_under_its_digest() {
     }
     assert_err!(
         copied,
-        Error::DigestMismatch { expected, found, .. } if (*expected, *found) == (sha256(b"good"), sha256(b"evil"))
+        Error::Damaged { path, expected, found }
+            if (&path, *expected, *found) == (&self::path("/a"), sha256(b"good"), sha256(b"evil"))
     );
     assert_err!(rig.home.stat(&path("/b"), false).await, Error::NotFound { .. });
     assert_eq!(rig.check_usage().await.entries, 1);

@@ -1,7 +1,7 @@
 //! Digests kept with files: shown while they are true, and never a moment longer.
 
-use bytes::BytesMut;
 use ftp_digest::{Algorithm, Hasher};
+use ftp_store::Disposal;
 use ftp_store::Error;
 
 use crate::assert_err;
@@ -29,7 +29,7 @@ async fn kept_digest_is_shown_while_the_file_is_unchanged() {
 async fn digest_is_kept_or_computed_and_then_kept() {
     let rig = Rig::new().await;
     let bytes = noise(300_000);
-    std::fs::write(rig.disk().join("f"), &bytes).unwrap();
+    rig.place("f", &bytes);
     let at = path("/f");
     let blake3 = rig.home.digest(&at, Algorithm::Blake3, false).await.unwrap();
     assert_eq!(blake3, Hasher::digest(Algorithm::Blake3, &bytes));
@@ -51,15 +51,7 @@ async fn digest_is_kept_or_computed_and_then_kept() {
 async fn fresh_digest_shows_damage_that_the_kept_one_hides() {
     let rig = Rig::new().await;
     rig.put("/f", b"good").await;
-    let disk = rig.disk().join("f");
-    let modified = std::fs::metadata(&disk).unwrap().modified().unwrap();
-    std::fs::write(&disk, "evil").unwrap();
-    std::fs::File::options()
-        .write(true)
-        .open(&disk)
-        .unwrap()
-        .set_modified(modified)
-        .unwrap();
+    rig.rot("f", b"evil");
     let digest = async |fresh| rig.home.digest(&path("/f"), Algorithm::Sha256, fresh).await.unwrap();
     assert_eq!(digest(false).await, sha256(b"good"));
     assert_eq!(digest(true).await, sha256(b"evil"));
@@ -69,7 +61,7 @@ async fn fresh_digest_shows_damage_that_the_kept_one_hides() {
 #[tokio::test]
 async fn change_by_others_is_noticed_and_own_actions_are_none() {
     let rig = Rig::new().await;
-    std::fs::write(rig.disk().join("f"), "abc").unwrap();
+    rig.place("f", b"abc");
     let (one, other) = (
         rig.home.open_read(&path("/f")).await.unwrap(),
         rig.home.open_read(&path("/f")).await.unwrap(),
@@ -80,7 +72,7 @@ async fn change_by_others_is_noticed_and_own_actions_are_none() {
     rig.put("/g", b"newer").await;
     let newer = rig.home.open_read(&path("/g")).await.unwrap();
     assert!(one.unchanged().await.unwrap(), "the version that was opened is whole");
-    rig.home.remove_file(&path("/g")).await.unwrap();
+    rig.home.remove_file(&path("/g"), Disposal::Trash).await.unwrap();
     assert!(newer.unchanged().await.unwrap());
 
     std::fs::write(rig.disk().join("h"), "abc").unwrap();
@@ -112,7 +104,7 @@ async fn readers_at_once_never_take_own_actions_for_changes() {
         .collect();
     for _ in 0..200 {
         // Without a digest, so that each reader wants to keep one.
-        std::fs::write(rig.disk().join("new"), "abc").unwrap();
+        rig.place("new", b"abc");
         std::fs::rename(rig.disk().join("new"), rig.disk().join("g")).unwrap();
         rig.home.rename(&path("/g"), &path("/f"), true).await.unwrap();
         rig.home.rename(&path("/f"), &path("/g"), false).await.unwrap();
@@ -128,39 +120,29 @@ async fn prefix_longer_than_the_file_is_a_changed_source() {
     let rig = Rig::new().await;
     rig.put("/f", b"abc").await;
     let file = rig.home.open_read(&path("/f")).await.unwrap();
-    assert_err!(
-        file.read_prefix(4, 65_536, Algorithm::Sha256).await,
-        Error::SourceChanged { .. }
-    );
+    assert_err!(file.read_prefix(4, 65_536, None).await, Error::SourceChanged { .. });
 }
 
 #[tokio::test]
-async fn reading_can_hash_what_it_appends() {
+async fn chunks_are_filled_and_hashed_in_one_go() {
     let rig = Rig::new().await;
     let bytes = noise(100_000);
     rig.put("/f", &bytes).await;
     let file = rig.home.open_read(&path("/f")).await.unwrap();
-    let mut hasher = Some(Hasher::new(Algorithm::Sha256));
-    let mut at = 0;
-    loop {
-        let before = BytesMut::from(&b"before"[..]);
-        let (buffer, went_on) = file.read_hashed(at, 30_000, before, hasher).await.unwrap();
-        hasher = went_on;
-        let read = &buffer[6..];
-        let start = usize::try_from(at).unwrap();
-        assert_eq!(read, &bytes[start..(start + 30_000).min(bytes.len())]);
-        if read.is_empty() {
-            break;
-        }
-        at += read.len() as u64;
-    }
-    assert_eq!(
-        hasher.unwrap().finish(),
-        sha256(&bytes),
-        "not what was in the buffer before"
-    );
-    let (_, none) = file.read_hashed(0, 1, BytesMut::new(), None).await.unwrap();
+    let hasher = Some(Hasher::new(Algorithm::Sha256));
+    let chunks = [60_000, 0, 30_000].map(|length| vec![0; length]).to_vec();
+    let (mut chunks, hasher) = file.read_chunks(0, chunks, hasher).await.unwrap();
+    let (last, hasher) = file.read_chunks(90_000, vec![vec![0; 10_000]], hasher).await.unwrap();
+    chunks.extend(last);
+    assert_eq!(chunks.concat(), bytes);
+    assert_eq!(hasher.unwrap().finish(), sha256(&bytes));
+    let (_, none) = file.read_chunks(0, vec![vec![0]], None).await.unwrap();
     assert!(none.is_none());
+    assert_err!(
+        file.read_chunks(90_000, vec![vec![0; 5_000], vec![0; 5_001]], None)
+            .await,
+        Error::SourceChanged { .. }
+    );
 }
 
 #[tokio::test]
@@ -181,4 +163,90 @@ async fn digest_is_of_the_version_that_is_open() {
     let file = rig.home.open_read(&path("/g")).await.unwrap();
     std::fs::write(rig.disk().join("g"), "abd!").unwrap();
     assert_err!(file.digest(Algorithm::Sha256, false).await, Error::SourceChanged { .. });
+}
+
+#[tokio::test]
+async fn digest_of_a_file_that_may_change_within_its_time_is_told_and_not_kept() {
+    let rig = Rig::new().await;
+    std::fs::write(rig.disk().join("f"), "abc").unwrap();
+    let sum = async || rig.home.digest(&path("/f"), Algorithm::Sha256, false).await.unwrap();
+    let kept = async || rig.home.stat(&path("/f"), true).await.unwrap().digest;
+    assert_eq!(sum().await, sha256(b"abc"));
+    // A change in the same step of the clock, on file systems that have such.
+    rig.rot("f", b"abd");
+    assert_eq!(kept().await, None);
+    assert_eq!(sum().await, sha256(b"abd"));
+    rig.age("f");
+    sum().await;
+    assert_eq!(kept().await, Some(sha256(b"abd")));
+}
+
+#[tokio::test]
+async fn what_another_version_kept_is_not_believed_and_not_destroyed() {
+    let rig = Rig::new().await;
+    rig.place("f", b"abc");
+    let file = std::fs::File::open(rig.disk().join("f")).unwrap();
+    let newer = b"2 sha256 and whatever it means";
+    if rustix::fs::fsetxattr(&file, "user.ftpd.digest", newer, rustix::fs::XattrFlags::empty()).is_err() {
+        eprintln!("skipped: the file system of the temporary directory has no extended attributes");
+        return;
+    }
+    assert_eq!(
+        rig.home.digest(&path("/f"), Algorithm::Sha256, false).await.unwrap(),
+        sha256(b"abc")
+    );
+    assert_eq!(rig.home.stat(&path("/f"), true).await.unwrap().digest, None);
+    rig.home.copy(&path("/f"), &path("/g"), false).await.unwrap();
+    let mut buffer = [0; 100];
+    let length = rustix::fs::fgetxattr(&file, "user.ftpd.digest", &mut buffer).unwrap();
+    assert_eq!(&buffer[..length], newer);
+}
+
+#[tokio::test]
+async fn digest_travels_with_links_moves_and_backups_and_ends_with_any_change_of_size_or_time() {
+    let rig = Rig::new().await;
+    rig.put("/f", b"abc").await;
+    let kept = async |name: &str| rig.home.stat(&path(name), true).await.unwrap().digest;
+    std::fs::hard_link(rig.disk().join("f"), rig.disk().join("link")).unwrap();
+    assert_eq!(kept("/link").await, Some(sha256(b"abc")));
+    let copied = std::process::Command::new("cp")
+        .args(["-a", "f", "backup"])
+        .current_dir(rig.disk())
+        .status()
+        .unwrap();
+    assert!(copied.success());
+    assert!(
+        matches!(kept("/backup").await, None | Some(_)),
+        "not every cp takes attributes"
+    );
+    if let Some(digest) = kept("/backup").await {
+        assert_eq!(digest, sha256(b"abc"));
+    }
+    // The same size, another time, by one of two names.
+    std::fs::write(rig.disk().join("link"), "abd").unwrap();
+    rig.age("link");
+    assert_eq!(kept("/f").await, None);
+    assert_eq!(
+        rig.home.digest(&path("/f"), Algorithm::Sha256, false).await.unwrap(),
+        sha256(b"abd")
+    );
+    // The time of the first content, put back: the digest is that of the second.
+    assert_eq!(kept("/link").await, Some(sha256(b"abd")));
+    rig.age("f");
+    rig.home.rename(&path("/f"), &path("/g"), false).await.unwrap();
+    assert_eq!(kept("/g").await, None);
+}
+
+#[tokio::test]
+async fn damage_is_told_by_whatever_reads_the_file() {
+    let rig = Rig::new().await;
+    rig.put("/f", b"good").await;
+    rig.rot("f", b"evil");
+    let file = rig.home.open_read(&path("/f")).await.unwrap();
+    assert_err!(
+        file.prove().await,
+        Error::Damaged { expected, found, .. } if (*expected, *found) == (sha256(b"good"), sha256(b"evil"))
+    );
+    rig.put("/f", b"good").await;
+    rig.home.open_read(&path("/f")).await.unwrap().prove().await.unwrap();
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
-use ftp_store::{Error, FilePath, Kind, MAX_COMPONENTS, PathError};
+use ftp_store::{Disposal, Error, FilePath, Kind, MAX_COMPONENTS, PathError};
 
 use crate::assert_err;
 use crate::rig::{Rig, list, path, put, read};
@@ -31,7 +31,7 @@ async fn every_possible_name_can_be_stored_listed_read_and_removed() {
         assert_eq!(page[0].name.as_bytes(), name);
         assert!(page[0].digest.is_some());
         assert_eq!(read(&rig.home, &at).await.unwrap(), b"abc");
-        rig.home.remove_file(&at).await.unwrap();
+        rig.home.remove_file(&at, Disposal::Trash).await.unwrap();
     }
     assert_eq!(rig.check_usage().await.entries, 0);
 }
@@ -45,7 +45,7 @@ async fn deepest_path_can_be_made_and_removed() {
         .await
         .unwrap();
     assert_eq!(rig.check_usage().await.entries, 256);
-    let removed = rig.home.remove_dir(&path("/d"), true).await.unwrap();
+    let removed = rig.home.remove_dir(&path("/d"), true, Disposal::Trash).await.unwrap();
     assert_eq!((removed.files, removed.dirs, removed.bytes), (1, 255, 3));
     rig.check_usage().await;
 }
@@ -158,13 +158,31 @@ async fn removing_takes_what_was_meant_and_nothing_else() {
     let home = &rig.home;
     home.make_dir(&path("/dir/sub"), true).await.unwrap();
     rig.put("/dir/f", b"12345").await;
-    assert_err!(home.remove_file(&path("/dir")).await, Error::IsDirectory { .. });
-    assert_err!(home.remove_dir(&path("/dir/f"), true).await, Error::NotDirectory { .. });
-    assert_err!(home.remove_dir(&path("/dir"), false).await, Error::NotEmpty { .. });
-    assert_err!(home.remove_file(&path("/no")).await, Error::NotFound { .. });
-    assert_err!(home.remove_dir(&path("/no"), true).await, Error::NotFound { .. });
-    assert_eq!(home.remove_file(&path("/dir/f")).await.unwrap().bytes, 5);
-    let removed = home.remove_dir(&path("/dir"), true).await.unwrap();
+    assert_err!(
+        home.remove_file(&path("/dir"), Disposal::Trash).await,
+        Error::IsDirectory { .. }
+    );
+    assert_err!(
+        home.remove_dir(&path("/dir/f"), true, Disposal::Trash).await,
+        Error::NotDirectory { .. }
+    );
+    assert_err!(
+        home.remove_dir(&path("/dir"), false, Disposal::Trash).await,
+        Error::NotEmpty { .. }
+    );
+    assert_err!(
+        home.remove_file(&path("/no"), Disposal::Trash).await,
+        Error::NotFound { .. }
+    );
+    assert_err!(
+        home.remove_dir(&path("/no"), true, Disposal::Trash).await,
+        Error::NotFound { .. }
+    );
+    assert_eq!(
+        home.remove_file(&path("/dir/f"), Disposal::Trash).await.unwrap().bytes,
+        5
+    );
+    let removed = home.remove_dir(&path("/dir"), true, Disposal::Trash).await.unwrap();
     assert_eq!((removed.files, removed.dirs), (0, 2));
     assert_eq!(rig.check_usage().await.entries, 0);
 }

@@ -1,15 +1,15 @@
 //! Quota: refused before the first byte, never passed by concurrent sessions, exact at rest.
 
 use bytes::Bytes;
-use ftp_store::{Error, Quota, Resume, UploadSpec};
+use ftp_store::{Disposal, Error, Quota, Resume, UploadSpec};
 
 use crate::assert_err;
 use crate::rig::{Rig, path, put, sha256, spec, write};
 
 fn entries(limit: u64) -> Quota {
     Quota {
-        bytes: None,
         entries: Some(limit),
+        ..Quota::default()
     }
 }
 
@@ -84,7 +84,7 @@ async fn lowered_quota_refuses_more_and_keeps_what_is_there() {
     rig.put("/a", &[0; 50]).await;
     rig.home.set_quota(Quota {
         bytes: Some(20),
-        entries: None,
+        ..Quota::default()
     });
     assert_err!(
         put(&rig.home, &path("/b"), b"1").await,
@@ -109,7 +109,7 @@ async fn files_directories_and_links_count_as_entries() {
     }
     rig.put("/a/f", b"replaced").await;
     rig.home.rename(&path("/a/f"), &path("/f"), false).await.unwrap();
-    rig.home.remove_dir(&path("/a"), true).await.unwrap();
+    rig.home.remove_dir(&path("/a"), true, Disposal::Trash).await.unwrap();
     rig.home.make_dir(&path("/c"), false).await.unwrap();
     assert_eq!(rig.check_usage().await.entries, 2);
 }
@@ -130,7 +130,7 @@ async fn target_removed_during_a_replacing_upload_needs_room_for_an_entry() {
     rig.put("/a", b"1").await;
     let mut upload = rig.home.begin_upload(&path("/a"), spec(1)).await.unwrap();
     write(&mut upload, 0, b"2").await.unwrap();
-    rig.home.remove_file(&path("/a")).await.unwrap();
+    rig.home.remove_file(&path("/a"), Disposal::Trash).await.unwrap();
     rig.home.make_dir(&path("/b"), false).await.unwrap();
     assert_err!(upload.commit(1, sha256(b"2")).await, Error::QuotaEntries { .. });
     assert_eq!(rig.check_usage().await.pending, 1);

@@ -1,6 +1,10 @@
 //! Any mix of operations over several tasks: the counts agree with the disk, now and in the next life.
 
-use ftp_store::{Durability, FilePath, Home, Quota, Resume, Store, StoreOptions, UploadSpec};
+use std::time::Duration;
+
+use ftp_store::{
+    Disposal, Durability, FilePath, Home, Quota, Resume, Store, StoreOptions, TrashPolicy, UploadSpec, Wanted,
+};
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
@@ -10,6 +14,10 @@ use crate::rig::{check_usage, noise, path, sha256, spec, write};
 const QUOTA: Quota = Quota {
     bytes: Some(600_000),
     entries: Some(14),
+    trash: TrashPolicy {
+        bytes: 400_000,
+        age: Duration::from_secs(3600),
+    },
 };
 
 #[derive(Clone, Debug)]
@@ -17,9 +25,11 @@ enum Step {
     Copy(usize, usize, bool),
     Discard(usize),
     MakeDir(usize),
-    Remove(usize),
-    RemoveDir(usize, bool),
+    Purge(usize),
+    Remove(usize, bool),
+    RemoveDir(usize, bool, bool),
     Rename(usize, usize, bool),
+    Restore(usize, usize, bool),
     Upload {
         at: usize,
         size: usize,
@@ -63,8 +73,11 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (name(), name(), any::<bool>()).prop_map(|(from, to, replace)| Step::Copy(from, to, replace)),
         1 => name().prop_map(Step::Discard),
         2 => name().prop_map(Step::MakeDir),
-        1 => name().prop_map(Step::Remove),
-        1 => (name(), any::<bool>()).prop_map(|(at, recursive)| Step::RemoveDir(at, recursive)),
+        1 => name().prop_map(Step::Purge),
+        2 => (name(), any::<bool>()).prop_map(|(at, forever)| Step::Remove(at, forever)),
+        2 => (name(), any::<bool>(), any::<bool>())
+            .prop_map(|(at, recursive, forever)| Step::RemoveDir(at, recursive, forever)),
+        2 => (name(), name(), any::<bool>()).prop_map(|(from, to, replace)| Step::Restore(from, to, replace)),
         2 => (name(), name(), any::<bool>()).prop_map(|(from, to, replace)| Step::Rename(from, to, replace)),
         6 => upload.prop_map(|(at, size, sent, known, replace, resume, end)| Step::Upload {
             at,
@@ -82,15 +95,30 @@ fn at(index: usize) -> FilePath {
     path(NAMES[index])
 }
 
+fn disposal(forever: bool) -> Disposal {
+    if forever { Disposal::Forever } else { Disposal::Trash }
+}
+
 /// Refusals are part of the game; what counts is what they leave.
 async fn perform(home: &Home, step: Step) {
     match step {
         Step::Copy(from, to, replace) => drop(home.copy(&at(from), &at(to), replace).await),
         Step::Discard(which) => drop(home.discard_upload(&at(which)).await),
         Step::MakeDir(which) => drop(home.make_dir(&at(which), which % 2 == 0).await),
-        Step::Remove(which) => drop(home.remove_file(&at(which)).await),
-        Step::RemoveDir(which, recursive) => drop(home.remove_dir(&at(which), recursive).await),
+        Step::Purge(which) => {
+            let versions = home.versions(&at(which), None).await.unwrap();
+            let ids = versions.into_iter().map(|item| item.id).collect();
+            drop(home.purge(Some(ids)).await);
+        }
+        Step::Remove(which, forever) => drop(home.remove_file(&at(which), disposal(forever)).await),
+        Step::RemoveDir(which, recursive, forever) => {
+            drop(home.remove_dir(&at(which), recursive, disposal(forever)).await);
+        }
         Step::Rename(from, to, replace) => drop(home.rename(&at(from), &at(to), replace).await),
+        Step::Restore(which, to, replace) => {
+            let wanted = Wanted::Path(at(which), None);
+            drop(home.restore(&wanted, Some(&at(to)), replace).await);
+        }
         Step::Upload {
             at: which,
             size,
@@ -158,7 +186,11 @@ fn live(dir: &std::path::Path, durability: Durability, tasks: Vec<Vec<Step>>) {
         for task in tasks {
             task.await.unwrap();
         }
-        check_usage(&home, dir).await;
+        let usage = check_usage(&home, dir).await;
+        // At rest, the trash has given way to everything else.
+        assert!(usage.used + usage.pending + usage.trash <= QUOTA.bytes.unwrap());
+        assert!(usage.trash <= QUOTA.trash.bytes);
+        assert!(usage.entries + usage.trash_entries <= QUOTA.entries.unwrap());
     });
 }
 

@@ -38,10 +38,10 @@ async fn damaged_blocks_alone_are_repaired() {
     assert_eq!(upload.held(), 700_000);
     let held = upload.held_blocks().await.unwrap();
     let (truth, hasher) = source
-        .read_prefix(held.length(), held.block_bytes(), Algorithm::Sha256)
+        .read_prefix(held.length(), held.block_bytes(), Some(Algorithm::Sha256))
         .await
         .unwrap();
-    assert_eq!(hasher.length(), 700_000);
+    assert_eq!(hasher.unwrap().length(), 700_000);
     let ranges = held.differing(&truth);
     assert_eq!(ranges, [(3 * MIN_BLOCK_BYTES, MIN_BLOCK_BYTES)]);
     for (offset, length) in ranges {

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use ftp_digest::{Algorithm, Digest, Hasher};
@@ -28,7 +28,7 @@ impl Rig {
     pub(crate) async fn with_bytes(bytes: u64) -> Self {
         Self::with_quota(Quota {
             bytes: Some(bytes),
-            entries: None,
+            ..Quota::default()
         })
         .await
     }
@@ -69,6 +69,33 @@ impl Rig {
         self.temp.path().join("outside")
     }
 
+    /// Writes a file behind the store's back, as long ago as it takes for its time to be of use.
+    pub(crate) fn place(&self, name: &str, bytes: &[u8]) {
+        std::fs::write(self.disk().join(name), bytes).unwrap();
+        self.age(name);
+    }
+
+    /// Makes a file old.
+    #[expect(clippy::disallowed_methods, reason = "a time of a file")]
+    pub(crate) fn age(&self, name: &str) {
+        let file = std::fs::File::options()
+            .write(true)
+            .open(self.disk().join(name))
+            .unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(3600))
+            .unwrap();
+    }
+
+    /// Changes what is in a file, and neither its size nor its time.
+    pub(crate) fn rot(&self, name: &str, bytes: &[u8]) {
+        let disk = self.disk().join(name);
+        let before = std::fs::metadata(&disk).unwrap();
+        std::fs::write(&disk, bytes).unwrap();
+        let file = std::fs::File::options().write(true).open(&disk).unwrap();
+        file.set_modified(before.modified().unwrap()).unwrap();
+        assert_eq!(before.len(), bytes.len() as u64);
+    }
+
     pub(crate) async fn put(&self, at: &str, bytes: &[u8]) -> Stored {
         put(&self.home, &path(at), bytes).await.unwrap()
     }
@@ -98,6 +125,12 @@ pub(crate) async fn check_usage(home: &Home, disk: &Path) -> Usage {
         Ok(usage) => usage,
         Err(_) => panic!("usage and disk never agree: {last:?}"),
     }
+}
+
+/// Tells that a test could not try something here, and why.
+#[expect(clippy::print_stderr, reason = "whoever runs the tests has to know")]
+pub(crate) fn skipped(why: &str) {
+    eprintln!("skipped: {}", why.trim());
 }
 
 /// Asks until there is an answer.
@@ -175,22 +208,48 @@ pub(crate) async fn read(home: &Home, at: &FilePath) -> Result<Vec<u8>> {
     Ok(file.read_at(0, length, BytesMut::new()).await?.to_vec())
 }
 
-/// Bytes, entries, staged bytes, staged files.
-type Counts = (u64, u64, u64, u64);
+/// Bytes, entries, staged bytes, staged files, bytes in the trash, entries in the trash.
+type Counts = (u64, u64, u64, u64, u64, u64);
 
 /// What must agree with a walk.
 fn counts(usage: &Usage) -> Counts {
-    (usage.used, usage.entries, usage.pending, usage.uploads)
+    (
+        usage.used,
+        usage.entries,
+        usage.pending,
+        usage.uploads,
+        usage.trash,
+        usage.trash_entries,
+    )
 }
 
 /// What is on the disk; an error if it changes meanwhile.
 fn walk(home: &Path) -> std::io::Result<Counts> {
-    let (mut used, mut entries) = (0, 0);
-    let mut dirs = vec![home.to_owned()];
+    let reserved = home.join(".ftpd");
+    let (used, entries) = measure(home, |path| path != reserved)?;
+    let trash = reserved.join("trash");
+    let (trashed, trash_entries) = measure(&trash, |path| {
+        !(path.parent() == Some(&trash) && path.extension() == Some(OsStr::new("json")))
+    })?;
+    let (mut pending, mut uploads) = (0, 0);
+    for entry in std::fs::read_dir(reserved.join("staging"))? {
+        let entry = entry?;
+        if entry.path().extension() == Some(OsStr::new("part")) {
+            pending += entry.metadata()?.size();
+            uploads += 1;
+        }
+    }
+    Ok((used, entries, pending, uploads, trashed, trash_entries))
+}
+
+/// Bytes and entries beneath a directory, of what `counts` counts.
+fn measure(top: &Path, counts: impl Fn(&Path) -> bool) -> std::io::Result<(u64, u64)> {
+    let (mut bytes, mut entries) = (0, 0);
+    let mut dirs = vec![top.to_owned()];
     while let Some(dir) = dirs.pop() {
         for entry in std::fs::read_dir(dir)? {
             let entry = entry?;
-            if entry.path() == home.join(".ftpd") {
+            if !counts(&entry.path()) {
                 continue;
             }
             entries += 1;
@@ -198,19 +257,11 @@ fn walk(home: &Path) -> std::io::Result<Counts> {
             if meta.is_dir() {
                 dirs.push(entry.path());
             } else if meta.is_file() {
-                used += meta.size();
+                bytes += meta.size();
             }
         }
     }
-    let (mut pending, mut uploads) = (0, 0);
-    for entry in std::fs::read_dir(home.join(".ftpd/staging"))? {
-        let entry = entry?;
-        if entry.path().extension() == Some(OsStr::new("part")) {
-            pending += entry.metadata()?.size();
-            uploads += 1;
-        }
-    }
-    Ok((used, entries, pending, uploads))
+    Ok((bytes, entries))
 }
 
 /// All names of a directory, sorted, with their kinds.

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use bytes::Bytes;
 use ftp_digest::{Algorithm, Hasher};
-use ftp_store::{Durability, Error, Kind, Quota, Resume, Timestamp, UploadSpec};
+use ftp_store::{Disposal, Durability, Error, Kind, Quota, Resume, Timestamp, UploadSpec};
 
 use crate::assert_err;
 use crate::rig::{Rig, eventually, list, noise, path, put, read, sha256, spec, write};
@@ -332,7 +332,7 @@ async fn upload_that_is_not_to_be_kept_leaves_nothing_however_it_ends() {
             let usage = rig.check_usage().await;
             assert_eq!((usage.pending, usage.uploads), (0, 0), "{ending}");
         }
-        rig.home.remove_file(&at).await.unwrap();
+        rig.home.remove_file(&at, Disposal::Trash).await.unwrap();
     }
 }
 
@@ -369,10 +369,11 @@ async fn staged_uploads_expire_unless_they_run() {
     eventually(async || (rig.home.uploads().await.unwrap().len() == 2).then_some(())).await;
     rig.check_usage().await;
     let running = rig.home.begin_upload(&path("/running"), spec(100_000)).await.unwrap();
-    let now = std::time::SystemTime::now();
-    assert_eq!(rig.store.expire(now).await.unwrap(), 0);
-    let later = now + ftp_store::StoreOptions::default().staging_expiry * 2;
-    assert_eq!(rig.store.expire(later).await.unwrap(), 1);
+    assert_eq!(rig.store.expire().await.unwrap(), 0);
+    tokio::time::pause();
+    tokio::time::advance(ftp_store::StoreOptions::default().staging_expiry).await;
+    assert_eq!(rig.store.expire().await.unwrap(), 1);
+    tokio::time::resume();
     drop(running);
     assert_eq!(rig.check_usage().await.uploads, 1);
 }
@@ -441,7 +442,10 @@ async fn one_failed_commit_of_a_batch_fails_alone() {
         write(&mut upload, 0, b"abc").await.unwrap();
         uploads.push(upload);
     }
-    rig.home.remove_dir(&path("/gone"), false).await.unwrap();
+    rig.home
+        .remove_dir(&path("/gone"), false, Disposal::Trash)
+        .await
+        .unwrap();
     let commits: Vec<_> = uploads
         .into_iter()
         .map(|upload| tokio::spawn(upload.commit(3, sha256(b"abc"))))

@@ -1,0 +1,67 @@
+//! Staged files that nobody wants and that could not be deleted, because the disk failed or became read-only. They
+//! count until they are gone; whoever stages something next tries again.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::error::Result;
+use crate::home::HomeState;
+use crate::staging::{self, StagingId};
+
+/// The leftovers of a home, the oldest first.
+#[derive(Default)]
+pub(crate) struct Leftovers(Mutex<Vec<Leftover>>);
+
+struct Leftover {
+    id: StagingId,
+    /// With how many bytes it is counted.
+    bytes: u64,
+}
+
+impl Leftovers {
+    /// Notes a file that is counted as an upload of so many bytes.
+    pub(crate) fn add(&self, id: StagingId, bytes: u64) {
+        self.lock().push(Leftover { id, bytes });
+    }
+
+    fn take(&self, which: impl Fn(&Leftover) -> bool) -> Option<Leftover> {
+        let mut all = self.lock();
+        let index = all.iter().position(which)?;
+        Some(all.remove(index))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Leftover>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl HomeState {
+    /// Makes sure that nothing is left under a name that the caller has claimed and is about to use.
+    pub(crate) fn clear(&self, id: &StagingId) -> Result<()> {
+        self.leftovers()
+            .take(|leftover| leftover.id == *id)
+            .map_or(Ok(()), |leftover| self.delete_leftover(leftover))
+    }
+
+    /// Tries to delete the oldest leftover. Returns whether there was one and it is gone.
+    pub(crate) fn sweep(&self) -> bool {
+        let Some(leftover) = self.leftovers().take(|_| true) else {
+            return false;
+        };
+        let Some(_claim) = self.slots().try_claim(&leftover.id) else {
+            // Somebody is about to clear it.
+            self.leftovers().lock().push(leftover);
+            return false;
+        };
+        self.delete_leftover(leftover).is_ok()
+    }
+
+    fn delete_leftover(&self, leftover: Leftover) -> Result<()> {
+        let deletion = staging::delete(self.staging(), &leftover.id);
+        if deletion.is_gone {
+            self.ledger().remove_staged(leftover.bytes);
+            return Ok(());
+        }
+        self.leftovers().lock().push(leftover);
+        deletion.result.map(drop)
+    }
+}

@@ -1,0 +1,416 @@
+//! The trash of a home: what was removed or replaced, until its budget, its age or the room it takes
+//! call for it.
+//!
+//! It lies in the reserved folder, on the file system of the home: an item is a file or a whole
+//! directory under its number, moved or linked there in one step, with a record of where it was. Numbers
+//! rise with time, so the oldest item has the lowest. This module keeps the items and knows nothing of
+//! the home's names; `home/trash.rs` says what users may do with them.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use cap_std::fs::Dir;
+use ftp_digest::{Algorithm, Hasher};
+use rustix::io::Errno;
+
+use crate::clock::HomeClock;
+use crate::disk::{self, At, Kind, Meta};
+use crate::error::{Error, Result};
+use crate::path::FilePath;
+use crate::quota::Tally;
+use crate::tree::{Names, Tree};
+use crate::walk::{self, Removed};
+
+mod record;
+
+pub use record::Reason;
+pub(crate) use record::Record;
+use record::{Found, TEMPORARY};
+
+/// The most items of a home. Each takes less than 100 bytes of memory, and one removed directory is
+/// one item, however much is in it.
+const MAX_ITEMS: usize = 65_536;
+
+/// Ends the names of what is being deleted for good.
+const GONE: &str = ".gone";
+
+/// What is known in memory of an item.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Item {
+    pub(crate) tally: Tally,
+    pub(crate) is_dir: bool,
+    /// Finds the items of a path without reading their records.
+    pub(crate) path_hash: u64,
+    /// Kept by another version of the store: counted, and left alone.
+    foreign: bool,
+    /// When it came, by the home's clock.
+    pub(crate) at: u64,
+}
+
+pub(crate) struct Trash {
+    dir: Dir,
+    items: Mutex<Items>,
+    /// Held by whoever makes room, so that two do not both make it for the same need.
+    making_room: Mutex<()>,
+}
+
+#[derive(Default)]
+struct Items {
+    by_id: BTreeMap<u64, Item>,
+    next: u64,
+}
+
+impl Trash {
+    /// Puts the folder in order after whatever ended the last process, and counts what is in it.
+    pub(crate) fn open(dir: Dir, home: &Tree, clock: &HomeClock) -> Result<(Self, Tally)> {
+        let mut items = Items::default();
+        let mut total = Tally::default();
+        for name in names(&dir)? {
+            if let Some(number) = name.strip_suffix(GONE) {
+                if number.parse::<u64>().is_ok() {
+                    bury(
+                        (&dir, OsStr::new(&name)),
+                        |_, (dir, name)| disk::unlink(dir, name),
+                        &mut Removed::default(),
+                    )?;
+                }
+            } else if let Some(id) = record::id_of(&name) {
+                items.next = items.next.max(id + 1);
+                if stat(&dir, id)?.is_none() && !matches!(record::read(&dir, id)?, Found::Foreign(_)) {
+                    record::delete(&dir, id)?;
+                }
+            } else if name.ends_with(TEMPORARY) {
+                remove(&dir, &name)?;
+            } else if let Ok(id) = name.parse() {
+                items.next = items.next.max(id + 1);
+                if let Some(item) = recover(&dir, id, home, clock)? {
+                    total.add(item.tally);
+                    items.by_id.insert(id, item);
+                }
+            }
+        }
+        let trash = Self {
+            dir,
+            items: Mutex::new(items),
+            making_room: Mutex::default(),
+        };
+        Ok((trash, total))
+    }
+
+    pub(crate) fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// A number for a new item, with its record on disk.
+    pub(crate) fn announce(&self, record: &Record) -> Result<(u64, std::fs::File)> {
+        let id = {
+            let mut items = self.items();
+            items.next += 1;
+            items.next - 1
+        };
+        Ok((id, record.save(&self.dir, id)?))
+    }
+
+    /// Takes an announcement back.
+    pub(crate) fn retract(&self, id: u64) {
+        if let Err(error) = record::delete(&self.dir, id) {
+            // It is deleted when the home is next opened.
+            tracing::debug!(%error, "record of nothing stays in the trash");
+        }
+    }
+
+    /// The announced item is there.
+    pub(crate) fn insert(&self, id: u64, record: &Record, is_dir: bool, tally: Tally) {
+        let item = Item {
+            tally,
+            is_dir,
+            path_hash: path_hash(record.path()),
+            foreign: false,
+            at: record.at(),
+        };
+        self.items().by_id.insert(id, item);
+    }
+
+    /// The items below `before`, the newest first, that `wanted` wants; at most `limit`.
+    pub(crate) fn newest(&self, before: u64, limit: usize, wanted: impl Fn(&Item) -> bool) -> Vec<(u64, Item)> {
+        let items = self.items();
+        let below = items.by_id.range(..before).rev();
+        below
+            .filter(|(_, item)| !item.foreign && wanted(item))
+            .map(|(id, item)| (*id, *item))
+            .take(limit)
+            .collect()
+    }
+
+    pub(crate) fn item(&self, id: u64) -> Option<Item> {
+        self.items().by_id.get(&id).copied()
+    }
+
+    /// Where an item was and when it came; `None` if it is not there any more.
+    pub(crate) fn record(&self, id: u64) -> Result<Option<Record>> {
+        match record::read(&self.dir, id)? {
+            Found::Record(record) => Ok(Some(record)),
+            Found::Nothing => Ok(None),
+            Found::Foreign(version) => Err(Error::FormatVersion {
+                what: "item in the trash",
+                found: version.to_string(),
+                known: record::VERSION_TEXT,
+            }),
+        }
+    }
+
+    /// What lies under the item's number.
+    pub(crate) fn stat(&self, id: u64) -> Result<Option<Meta>> {
+        stat(&self.dir, id)
+    }
+
+    /// The item has left the trash under another name: forgets it.
+    pub(crate) fn forget(&self, id: u64) -> Result<()> {
+        self.items().by_id.remove(&id);
+        record::delete(&self.dir, id)
+    }
+
+    /// A part of the item, which is a directory, has left it.
+    pub(crate) fn shrink(&self, id: u64, part: Tally) {
+        if let Some(item) = self.items().by_id.get_mut(&id) {
+            item.tally.subtract(part);
+        }
+    }
+
+    /// Deletes an item for good, its files by `unlink`. Returns what is gone from the disk, also when that
+    /// failed before its end: the rest stays an item.
+    pub(crate) fn delete(
+        &self,
+        id: u64,
+        unlink: impl FnMut(&Meta, At<'_>) -> Result<(), Errno>,
+    ) -> (Tally, Result<()>) {
+        let Some(item) = self.items().by_id.remove(&id) else {
+            return (Tally::default(), Ok(()));
+        };
+        let mut removed = Removed::default();
+        let result = self.delete_files(id, &item, unlink, &mut removed);
+        let left = match &result {
+            Ok(()) => None,
+            // A disk that fails may not let the rest be counted either.
+            Err(_) => measure(&self.dir, id).unwrap_or_else(|_| {
+                let mut left = item.tally;
+                left.subtract(removed.tally());
+                Some(left)
+            }),
+        };
+        let mut gone = item.tally;
+        if let Some(left) = left {
+            gone.subtract(left);
+            self.items().by_id.insert(id, Item { tally: left, ..item });
+        }
+        (gone, result)
+    }
+
+    fn delete_files(
+        &self,
+        id: u64,
+        item: &Item,
+        mut unlink: impl FnMut(&Meta, At<'_>) -> Result<(), Errno>,
+        removed: &mut Removed,
+    ) -> Result<()> {
+        let (name, gone) = (name(id), grave(id));
+        let fail = |errno| Error::io("delete", &format!("item {id} of the trash"), errno);
+        if item.is_dir {
+            // Under its new name it is no item any more, however far the deletion comes.
+            let at = (&self.dir, OsStr::new(&name));
+            match disk::rename_new(at, (&self.dir, &gone)) {
+                Ok(()) | Err(Errno::EXIST | Errno::NOENT) => {}
+                Err(errno) => return Err(fail(errno)),
+            }
+            bury((&self.dir, &gone), unlink, removed)?;
+        } else if let Some(meta) = self.stat(id)? {
+            match unlink(&meta, (&self.dir, OsStr::new(&name))) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(fail(errno)),
+            }
+        }
+        self.retract(id);
+        Ok(())
+    }
+
+    /// A number for a directory that is to be deleted for good, and its name in the folder.
+    pub(crate) fn grave(&self) -> (u64, OsString) {
+        let mut items = self.items();
+        items.next += 1;
+        let id = items.next - 1;
+        (id, grave(id))
+    }
+
+    /// A directory under the name of its grave: an item that nobody sees until it is deleted.
+    pub(crate) fn insert_doomed(&self, id: u64, tally: Tally) {
+        let item = Item {
+            tally,
+            is_dir: true,
+            path_hash: 0,
+            foreign: false,
+            at: 0,
+        };
+        self.items().by_id.insert(id, item);
+    }
+
+    /// The oldest item that may be deleted.
+    pub(crate) fn oldest(&self) -> Option<(u64, Item)> {
+        let items = self.items();
+        let mut oldest = items.by_id.iter().filter(|(_, item)| !item.foreign);
+        oldest.next().map(|(id, item)| (*id, *item))
+    }
+
+    /// Whether there are more items than are kept track of.
+    pub(crate) fn is_overfull(&self) -> bool {
+        self.items().by_id.len() > MAX_ITEMS
+    }
+
+    /// Looks at each item again, and forgets those that somebody has taken away behind the store's back.
+    /// Returns what all of them hold. Call while nobody changes the trash.
+    pub(crate) fn recount(&self) -> Result<Tally> {
+        let mut total = Tally::default();
+        let items = self.items().by_id.clone();
+        for (id, item) in items {
+            match measure(&self.dir, id)? {
+                Some(tally) => {
+                    total.add(tally);
+                    self.items().by_id.insert(id, Item { tally, ..item });
+                }
+                None => self.forget(id)?,
+            }
+        }
+        Ok(total)
+    }
+
+    pub(crate) fn lock_room(&self) -> MutexGuard<'_, ()> {
+        self.making_room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn items(&self) -> MutexGuard<'_, Items> {
+        self.items.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What an item is called in the folder.
+pub(crate) fn name(id: u64) -> OsString {
+    id.to_string().into()
+}
+
+/// What it is called while it is being deleted.
+fn grave(id: u64) -> OsString {
+    format!("{id}{GONE}").into()
+}
+
+pub(crate) fn path_hash(path: &FilePath) -> u64 {
+    let hex = Hasher::digest(Algorithm::Blake3, &path.to_bytes()).hex();
+    // The records tell apart what agrees in this.
+    hex.get(..16)
+        .and_then(|hex| u64::from_str_radix(hex, 16).ok())
+        .unwrap_or(0)
+}
+
+/// Deletes a directory that nobody looks at any more, its files by `unlink`.
+pub(crate) fn bury(
+    at: At<'_>,
+    unlink: impl FnMut(&Meta, At<'_>) -> Result<(), Errno>,
+    removed: &mut Removed,
+) -> Result<()> {
+    walk::remove_dir(at, unlink, removed).map_err(|errno| Error::io("delete from the trash", &at.1.display(), errno))
+}
+
+fn stat(dir: &Dir, id: u64) -> Result<Option<Meta>> {
+    disk::find_at(dir, &name(id)).map_err(|errno| Error::io("look at", &format!("item {id} of the trash"), errno))
+}
+
+fn remove(dir: &Dir, name: &str) -> Result<()> {
+    match disk::unlink(dir, name) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(Error::io("delete from the trash", name, errno)),
+    }
+}
+
+/// Counts what lies in the trash of a home that no server has open.
+pub(crate) fn count(dir: &Dir) -> Result<Tally> {
+    let mut total = Tally::default();
+    for name in names(dir)? {
+        if let Ok(id) = name.parse()
+            && let Some(tally) = measure(dir, id)?
+        {
+            total.add(tally);
+        }
+    }
+    Ok(total)
+}
+
+/// What an item holds; `None` if it is not there.
+fn measure(dir: &Dir, id: u64) -> Result<Option<Tally>> {
+    let measured = match walk::measure((dir, &name(id))) {
+        Err(Errno::NOENT) => walk::measure((dir, &grave(id))),
+        measured => measured,
+    };
+    match measured {
+        Ok(found) => Ok(Some(found.tally())),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(Error::io("count what is in", &format!("item {id} of the trash"), errno)),
+    }
+}
+
+/// An item as it is found when the home is opened; `None` if it is none.
+fn recover(dir: &Dir, id: u64, home: &Tree, clock: &HomeClock) -> Result<Option<Item>> {
+    let (Some(meta), Some(tally)) = (stat(dir, id)?, measure(dir, id)?) else {
+        return Ok(None);
+    };
+    let is_dir = meta.kind == Kind::Directory;
+    let record = match record::read(dir, id)? {
+        Found::Foreign(version) => {
+            tracing::warn!(item = id, version, "item in the trash of another version left alone");
+            return Ok(Some(Item {
+                tally,
+                is_dir,
+                path_hash: 0,
+                foreign: true,
+                at: 0,
+            }));
+        }
+        Found::Record(record) => record,
+        Found::Nothing => {
+            // A power cut took the record, not the file.
+            let record = Record::lost(id, clock.now());
+            record.save(dir, id)?;
+            record
+        }
+    };
+    clock.at_least(record.at());
+    if meta.links > 1 && stands_at(home, record.path(), &meta) {
+        // A replacement that was ended between keeping the old version and publishing the new one.
+        remove(dir, &id.to_string())?;
+        record::delete(dir, id)?;
+        return Ok(None);
+    }
+    Ok(Some(Item {
+        tally,
+        is_dir,
+        path_hash: path_hash(record.path()),
+        foreign: false,
+        at: record.at(),
+    }))
+}
+
+/// Whether the path still means this very file.
+fn stands_at(home: &Tree, path: &FilePath, meta: &Meta) -> bool {
+    let Ok(place) = home.place(path) else {
+        return false;
+    };
+    disk::find_at(&place.dir, &place.name).is_ok_and(|found| found.is_some_and(|found| found.id == meta.id))
+}
+
+fn names(dir: &Dir) -> Result<Vec<String>> {
+    let fail = |errno| Error::io("list", "the trash", errno);
+    let mut all = Vec::new();
+    for name in Names::of(dir).map_err(fail)? {
+        // Whatever is not named by the store is not touched by it.
+        all.extend(name.map_err(fail)?.into_string());
+    }
+    Ok(all)
+}

@@ -1,0 +1,132 @@
+//! Small files that are stored, and read, many at a time.
+
+use bytes::{Bytes, BytesMut};
+use ftp_digest::Algorithm;
+use ftp_store::{Disposal, Durability, Error, Quota, Resume, SmallUpload, SmallWork, UploadSpec};
+
+use crate::rig::{Rig, path, put, sha256, spec, write};
+
+fn small(at: &str, bytes: &[u8]) -> SmallWork {
+    SmallWork::File(SmallUpload {
+        path: path(at),
+        spec: UploadSpec {
+            size: Some(bytes.len() as u64),
+            resume: Resume::Never,
+            keep: false,
+            ..UploadSpec::default()
+        },
+        bytes: Bytes::copy_from_slice(bytes),
+        length: bytes.len() as u64,
+        digest: sha256(bytes),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_of_small_files_is_stored_and_each_failure_stays_alone() {
+    for durability in [Durability::Full, Durability::None] {
+        let rig = Rig::with(Quota::default(), durability).await;
+        put(&rig.home, &path("/taken"), b"before").await.unwrap();
+        // What an earlier upload has left gives way.
+        let parents = UploadSpec {
+            make_parents: true,
+            ..spec(9)
+        };
+        let mut staged = rig.home.begin_upload(&path("/d/staged"), parents).await.unwrap();
+        write(&mut staged, 0, b"lef").await.unwrap();
+        drop(staged);
+        let damaged = match small("/damaged", b"right") {
+            SmallWork::File(upload) => SmallWork::File(SmallUpload {
+                bytes: Bytes::from_static(b"wrong"),
+                ..upload
+            }),
+            work => work,
+        };
+        let work = vec![
+            small("/a", b"a"),
+            small("/taken", b"now"),
+            SmallWork::Directory(path("/d/e")),
+            small("/d/e/b", b"bb"),
+            small("/d/empty", b""),
+            damaged,
+            small("/none/c", b"c"),
+            small("/d/staged", b"anew"),
+        ];
+        let results = rig.home.store_small(work).await;
+        let told: Vec<_> = results
+            .iter()
+            .map(|result| match result {
+                Ok(stored) => stored
+                    .as_ref()
+                    .map_or("made".to_owned(), |stored| stored.size.to_string()),
+                Err(Error::Exists { .. }) => "exists".to_owned(),
+                Err(Error::DigestMismatch { .. }) => "damaged".to_owned(),
+                Err(Error::NotFound { .. }) => "not found".to_owned(),
+                Err(error) => panic!("{error}"),
+            })
+            .collect();
+        assert_eq!(told, ["1", "exists", "made", "2", "0", "damaged", "not found", "4"]);
+        assert_eq!(
+            rig.home.digest(&path("/taken"), Algorithm::Sha256, true).await.unwrap(),
+            sha256(b"before")
+        );
+        let usage = rig.check_usage().await;
+        assert_eq!(
+            (usage.entries, usage.pending, usage.reserved, usage.uploads),
+            (7, 0, 0, 0)
+        );
+        let wanted = ["/a", "/d/e/b", "/none/c", "/d/empty", "/d/staged"].map(|at| (path(at), Algorithm::Sha256));
+        let files = rig
+            .home
+            .read_small(wanted.to_vec(), 2, 1 << 20, BytesMut::with_capacity)
+            .await
+            .unwrap();
+        let read: Vec<_> = files
+            .iter()
+            .map(|file| file.as_ref().map(|file| file.bytes.to_vec()))
+            .collect();
+        // The last one is larger than was asked for.
+        assert_eq!(
+            read,
+            [Some(b"a".to_vec()), Some(b"bb".to_vec()), None, Some(Vec::new()), None]
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_never_passes_the_quota() {
+    let rig = Rig::with_bytes(10).await;
+    let work: Vec<_> = (0..8).map(|number| small(&format!("/{number}"), b"abc")).collect();
+    let results = rig.home.store_small(work).await;
+    let stored = results.iter().filter(|result| result.is_ok()).count();
+    assert_eq!(stored, 3);
+    assert!(
+        results
+            .iter()
+            .all(|result| matches!(result, Ok(_) | Err(Error::QuotaBytes { .. })))
+    );
+    assert_eq!(rig.check_usage().await.used, 9);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_follows_a_directory_that_is_moved_meanwhile_nowhere_else() {
+    let rig = Rig::with(Quota::default(), Durability::Full).await;
+    for round in 0..50 {
+        let dir = format!("/d{round}");
+        rig.home.make_dir(&path(&dir), false).await.unwrap();
+        let work = (0..32).map(|number| small(&format!("{dir}/{number}"), b"x")).collect();
+        let home = rig.home.clone();
+        let storing = tokio::spawn(async move { home.store_small(work).await });
+        tokio::task::yield_now().await;
+        let removed = rig.home.remove_dir(&path(&dir), true, Disposal::Forever).await;
+        let results = storing.await.unwrap();
+        removed.unwrap();
+        for result in results {
+            assert!(
+                matches!(result, Ok(Some(_)) | Err(Error::NotFound { .. })),
+                "{result:?}"
+            );
+        }
+        // Counts and disk agree, wherever the removal came between.
+        rig.check_usage().await;
+    }
+}
