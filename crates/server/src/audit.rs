@@ -7,11 +7,17 @@
 use std::error::Error;
 use std::fmt::{self, Display};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ftp_store::{Recount, ScrubSummary};
 use tracing::{error, info, warn};
 
 use crate::config::{ConfigFaults, TlsConfig};
+
+mod allowance;
+
+pub(crate) use allowance::{Allowance, PERIOD, Strangers};
 
 /// Whose request it is.
 #[derive(Clone, Debug)]
@@ -22,6 +28,44 @@ pub(crate) struct Who {
     pub(crate) peer: SocketAddr,
     /// The user, once logged in.
     pub(crate) user: Option<String>,
+    /// How many failures may be logged one by one.
+    lines: Arc<Mutex<Allowance>>,
+}
+
+impl Who {
+    /// A session from now on.
+    pub(crate) fn new(session: u64, peer: SocketAddr, user: Option<String>) -> Self {
+        Self {
+            session,
+            peer,
+            user,
+            lines: Arc::new(Mutex::new(Allowance::new(allowance::SESSION_LINES))),
+        }
+    }
+
+    /// Whether one more failure may be logged. If so, those that were not are told first.
+    fn may_log(&self) -> bool {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = lines.take();
+        if may {
+            self.tell_held_back(&mut lines);
+        }
+        may
+    }
+
+    fn tell_held_back(&self, lines: &mut Allowance) {
+        let held_back = lines.held_back();
+        if held_back > 0 {
+            warn!(
+                event = "held_back",
+                session = self.session,
+                peer = %self.peer,
+                user = self.user,
+                lines = held_back,
+                "more failures of this session were not logged one by one"
+            );
+        }
+    }
 }
 
 /// How a request ended.
@@ -132,6 +176,16 @@ pub(crate) fn login_failed(session: u64, peer: SocketAddr, user: Option<&str>, c
     );
 }
 
+/// Failed logins and connections of an address, or of all others together, that were not logged one by one.
+pub(crate) fn held_back(address: Option<IpAddr>, lines: u64) {
+    warn!(
+        event = "held_back",
+        peer = address.map(tracing::field::display),
+        lines,
+        "more failed logins and connections were not logged one by one"
+    );
+}
+
 /// An address is shut out for a while after too many failed logins.
 pub(crate) fn shut_out(address: IpAddr, failures: u32, time: Duration) {
     warn!(
@@ -145,6 +199,7 @@ pub(crate) fn shut_out(address: IpAddr, failures: u32, time: Duration) {
 
 /// A session is over, for whatever reason.
 pub(crate) fn session_end(who: &Who, reason: &str, seconds: f64, requests: u64) {
+    who.tell_held_back(&mut who.lines.lock().unwrap_or_else(PoisonError::into_inner));
     info!(
         event = "session_end",
         session = who.session,
@@ -177,6 +232,7 @@ pub(crate) fn request(who: &Who, op: &str, path: &dyn Display, to: Option<&dyn D
     }
     match outcome {
         Outcome::Done => event!(info),
+        Outcome::Failed { .. } if !who.may_log() => {}
         Outcome::Failed { .. } => event!(warn),
     }
 }
@@ -207,8 +263,91 @@ pub(crate) fn transfer(who: &Who, transfer: &Transfer<'_>) {
     }
     match transfer.outcome {
         Outcome::Done => event!(info),
+        Outcome::Failed { .. } if !who.may_log() => {}
         Outcome::Failed { .. } => event!(warn),
     }
+}
+
+/// A stored file has other bytes than those that were stored. `size` and `modified` are known to a scrub.
+pub(crate) fn damaged(
+    user: &str,
+    path: &dyn Display,
+    expected: &dyn Display,
+    found: &dyn Display,
+    seen: Option<(u64, &dyn Display)>,
+) {
+    error!(
+        event = "damaged",
+        user,
+        path = %path,
+        size = seen.map(|(size, _)| size),
+        modified = seen.map(|(_, modified)| tracing::field::display(modified)),
+        expected = %expected,
+        found = %found,
+        outcome = "digest_mismatch",
+        cause = "its bytes are not those that were stored; restore it from a backup, or have it uploaded again",
+        "stored file damaged"
+    );
+}
+
+/// A stored file or directory cannot be read.
+pub(crate) fn unreadable(user: &str, path: &dyn Display, cause: &str) {
+    error!(
+        event = "damaged",
+        user,
+        path = %path,
+        outcome = "unreadable",
+        cause,
+        "stored file cannot be read"
+    );
+}
+
+/// A scrub of a home, or the part of it that was due, is over.
+pub(crate) fn scrubbed(user: &str, summary: &ScrubSummary, seconds: f64) {
+    info!(
+        event = "scrub",
+        user,
+        sound = summary.sound,
+        damaged = summary.damaged,
+        unreadable = summary.unreadable,
+        changed = nonzero(summary.changed),
+        without_digest = nonzero(summary.without_digest + summary.outdated + summary.foreign),
+        adopted = nonzero(summary.adopted),
+        bytes = summary.bytes,
+        seconds = rounded(seconds),
+        outcome = if summary.is_clean() { "ok" } else { "digest_mismatch" },
+        "stored files compared with their digests"
+    );
+}
+
+/// The counts of a home were compared with the disk. Drift is somebody's work behind the server's back.
+pub(crate) fn recounted(user: &str, recount: &Recount) {
+    let (was, is) = (&recount.counted, &recount.found);
+    if !recount.has_drift() {
+        return info!(
+            event = "recount",
+            user,
+            used = is.bytes,
+            entries = is.entries,
+            outcome = "ok",
+            "counts agree with the disk"
+        );
+    }
+    warn!(
+        event = "recount",
+        user,
+        used = is.bytes,
+        used_before = was.bytes,
+        entries = is.entries,
+        entries_before = was.entries,
+        pending = is.pending,
+        pending_before = was.pending,
+        uploads = is.uploads,
+        uploads_before = was.uploads,
+        outcome = "corrected",
+        cause = "files were added, changed or removed in the home without the server",
+        "counts corrected"
+    );
 }
 
 /// The configuration was read again and is in force.
@@ -252,6 +391,41 @@ pub(crate) fn shutdown(phase: Shutdown) {
     }
 }
 
+/// What stands between a fault in the server and the machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Walls {
+    /// Whom the server has become, if it was started by root.
+    pub(crate) user: Option<String>,
+    /// Whether a crash may leave an image of the memory.
+    pub(crate) core_dumps: bool,
+    /// What Landlock keeps out.
+    pub(crate) landlock: Option<String>,
+    /// The walls that do not stand, and why.
+    pub(crate) missing: Vec<String>,
+}
+
+/// The walls stand, as far as they do.
+pub(crate) fn walls(walls: &Walls) {
+    macro_rules! event {
+        ($macro:ident, $missing:expr) => {
+            $macro!(
+                event = "walls",
+                user = walls.user,
+                no_new_privs = true,
+                core_dumps = walls.core_dumps,
+                landlock = walls.landlock,
+                missing = $missing,
+                "walls"
+            )
+        };
+    }
+    if walls.missing.is_empty() {
+        event!(info, None::<String>);
+    } else {
+        event!(warn, walls.missing.join("; "));
+    }
+}
+
 /// Something the administrator should look at. `what` is a whole sentence.
 pub(crate) fn warning(what: &str) {
     warn!(event = "server", "{what}");
@@ -263,7 +437,7 @@ pub(crate) fn failure(session: Option<u64>, what: &str, cause: &(dyn Error + 'st
 }
 
 /// An error with its sources, on one line.
-struct Chain<'a>(&'a (dyn Error + 'static));
+pub(crate) struct Chain<'a>(pub(crate) &'a (dyn Error + 'static));
 
 impl Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

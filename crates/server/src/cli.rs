@@ -1,5 +1,6 @@
 //! The command line of `ftpd`: what can be asked, and the exit code of the answer.
 
+mod care;
 mod serve;
 mod users;
 
@@ -17,6 +18,8 @@ use crate::{log_view, output, users_file};
 const FAILURE: u8 = 1;
 /// Wrong usage, which includes a configuration with faults. The code that clap uses.
 const USAGE: u8 = 2;
+/// A scrub has found damaged or unreadable files.
+const ROTTEN: u8 = 3;
 
 /// An async multi-user file server with verified, resumable transfers
 #[derive(Debug, Parser)]
@@ -29,8 +32,10 @@ const USAGE: u8 = 2;
   ftpd --config users.toml check                            show what would be in force
   ftpd --config users.toml                                  serve until Ctrl-C or SIGTERM
   ftpd --config users.toml log --failed --since 2h          show what went wrong lately
+  ftpd --config users.toml status                           show sessions, transfers and homes now
+  ftpd --config users.toml scrub                            read stored files, find damaged ones
 
-Exit codes: 0 done, 1 failure, 2 wrong usage or a configuration with faults"
+Exit codes: 0 done, 1 failure, 2 wrong usage or a configuration with faults, 3 damaged files found"
 )]
 struct Cli {
     /// The configuration file
@@ -54,6 +59,28 @@ enum Command {
   ftpd -c users.toml log --op put --failed --since 2h   uploads that failed in the last two hours
   ftpd -c users.toml log --summary                      logins, transfers and bytes per user")]
     Log(log_view::LogArgs),
+    /// Compare the counts of the quotas with the disk, and correct them
+    #[command(after_help = "Examples:
+  ftpd -c users.toml recount          all homes; a running server corrects its counts
+  ftpd -c users.toml recount alice    one home
+
+Without a running server it counts the disk and shows what would be in force.")]
+    Recount(care::RecountArgs),
+    /// Read stored files and compare them with the digests kept when they were stored
+    #[command(after_help = "Examples:
+  ftpd -c users.toml scrub                      all files, at scrub_rate
+  ftpd -c users.toml scrub alice --full-speed   one home, as fast as it goes
+  ftpd -c users.toml scrub --rate 50MiB/s       no faster than that
+  ftpd -c users.toml scrub --adopt              give files put there by hand their digests
+
+Works with a running server, whose transfers it does not disturb, and without. Damaged files are named
+and left as they are. Exit codes: 0 all sound, 3 damaged or unreadable files found, 1 failure.")]
+    Scrub(care::ScrubArgs),
+    /// Show how the running server is doing: sessions, transfers, limits, homes
+    #[command(after_help = "Examples:
+  ftpd -c users.toml status          for people
+  ftpd -c users.toml status --json   for programs")]
+    Status(care::StatusArgs),
     /// Add, change, remove and list users
     #[command(subcommand)]
     User(users::UserCommand),
@@ -84,6 +111,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Check) => check(&file),
         Some(Command::Init) => init(&file),
         Some(Command::Log(args)) => log_view::run(&Config::load(&file)?, &args),
+        Some(Command::Recount(args)) => care::recount(&Config::load(&file)?, &args),
+        Some(Command::Scrub(args)) => care::scrub(&Config::load(&file)?, &args),
+        Some(Command::Status(args)) => care::status(&Config::load(&file)?, &args),
         Some(Command::User(command)) => users::run(&file, command),
     }
 }
@@ -112,6 +142,9 @@ fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::from(USAGE);
     }
     output::note(&format!("error: {error:#}"));
+    if error.is::<care::Rotten>() {
+        return ExitCode::from(ROTTEN);
+    }
     if error.is::<Usage>() {
         return ExitCode::from(USAGE);
     }

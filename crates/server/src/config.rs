@@ -20,11 +20,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ftp_proto::scram::Verifier;
+use ftp_store::TrashPolicy;
+use zeroize::Zeroizing;
 
+pub(crate) use check::real;
 pub(crate) use fault::FaultList;
 pub use fault::{ConfigFault, ConfigFaults};
 pub(crate) use show::{show, show_users};
-pub(crate) use units::{parse_duration, parse_size, short_size, show_duration, show_size};
+pub(crate) use units::{
+    parse_duration, parse_frequency, parse_rate, parse_size, short_size, show_duration, show_frequency, show_rate,
+    show_size,
+};
 pub(crate) use user::{check_name, parse_rights};
 
 /// The commented example: what `init` writes.
@@ -47,7 +53,8 @@ impl Config {
     /// # Errors
     /// [`ConfigFaults`] with every fault found, or with the one reason why the file cannot be read.
     pub fn load(path: &Path) -> Result<Self, ConfigFaults> {
-        match std::fs::read_to_string(path) {
+        // Every verifier is in it.
+        match std::fs::read_to_string(path).map(Zeroizing::new) {
             Ok(text) => Self::parse(path, &text),
             Err(error) => Err(ConfigFaults::unreadable(path, &error)),
         }
@@ -76,6 +83,14 @@ pub struct ServerConfig {
     pub root: PathBuf,
     /// Where the server keeps its own certificate and secret.
     pub state: PathBuf,
+    /// Who the server becomes when root starts it, once it has its port.
+    pub user: Option<String>,
+    /// The group it has then; the user's own if absent.
+    pub group: Option<String>,
+    /// Whether the kernel confines the server to its own directories.
+    pub sandbox: bool,
+    /// Whether a crash may leave an image of the memory, with every secret in it.
+    pub core_dumps: bool,
     /// Encryption.
     pub tls: TlsConfig,
     /// The log.
@@ -86,6 +101,21 @@ pub struct ServerConfig {
     pub staging_expiry: Duration,
     /// When an upload counts as stored.
     pub durability: Durability,
+    /// What is kept of what users remove or replace, of users whose tables say nothing else.
+    pub trash: TrashPolicy,
+    /// Looking after what is stored.
+    pub care: CareConfig,
+}
+
+/// The `[server.care]` table: what the server does for stored files by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CareConfig {
+    /// The time in which each stored file is compared with its digest once; `None` never does.
+    pub scrub_interval: Option<Duration>,
+    /// Bytes a second that are read for that.
+    pub scrub_rate: u64,
+    /// How often the counts of the quotas are compared with the disk; `None` only when asked.
+    pub recount_interval: Option<Duration>,
 }
 
 /// How connections are encrypted.
@@ -145,9 +175,9 @@ pub enum Level {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Sessions at once. A session that moves a file holds up to about 4 MiB in buffers, one that waits
-    /// about 64 KiB, so the default of 1,000 bounds the memory by 4 GiB when all of them move files.
+    /// about 24 KiB, so the default of 1,000 bounds the memory by 4 GiB when all of them move files.
     pub sessions: usize,
-    /// Connections at once that have not logged in yet. They cost about 64 KiB each.
+    /// Connections at once that have not logged in yet. They cost about 24 KiB each.
     pub sessions_before_login: usize,
     /// Sessions at once from one address. Many users may share one.
     pub sessions_per_address: usize,
@@ -167,6 +197,21 @@ pub struct Limits {
     pub login_failures: u32,
     /// How long an address is shut out.
     pub shut_out: Duration,
+    /// Bytes a second that all sessions of a user may send together, where the user's table says nothing
+    /// else; `None` is no limit.
+    pub upload_per_user: Option<u64>,
+    /// The same for what they receive.
+    pub download_per_user: Option<u64>,
+    /// Requests a second of one user.
+    pub requests_per_user: Option<u64>,
+    /// Requests a second of one address, which many users may share.
+    pub requests_per_address: Option<u64>,
+    /// Requests a second of one user that fail or ask for nothing.
+    pub nuisances_per_user: Option<u64>,
+    /// The same of one address.
+    pub nuisances_per_address: Option<u64>,
+    /// New connections a second of one address: each costs a TLS handshake.
+    pub connects_per_address: Option<u64>,
 }
 
 /// One `[users.NAME]` table.
@@ -184,6 +229,12 @@ pub struct UserConfig {
     pub rights: Rights,
     /// Sessions of this user at once.
     pub max_sessions: usize,
+    /// What is kept of what this user removes or replaces.
+    pub trash: TrashPolicy,
+    /// Bytes a second that all sessions of this user may send together; `None` is no limit.
+    pub max_upload: Option<u64>,
+    /// The same for what they receive.
+    pub max_download: Option<u64>,
 }
 
 /// What a user may do in the own home.

@@ -7,6 +7,10 @@ use std::fmt::Write as _;
 /// controls, line and paragraph separators, bidirectional controls, and what takes no room. The joiners
 /// U+200C and U+200D stay, because emoji and several scripts need them.
 pub(crate) fn is_hazardous(c: char) -> bool {
+    // Nearly everything is ASCII, and judged at once.
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
@@ -20,6 +24,10 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
 
 /// The text as the value in `key=value`: bare if it is one plain word, else printable and in quotes.
 pub(crate) fn value(text: &str) -> Cow<'_, str> {
+    let is_word = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=');
+    if !text.is_empty() && text.as_bytes().iter().all(is_word) {
+        return Cow::Borrowed(text);
+    }
     let plain = |c: char| !(c.is_whitespace() || c == '"' || c == '\\' || c == '=' || is_hazardous(c));
     if !text.is_empty() && text.chars().all(plain) {
         return Cow::Borrowed(text);

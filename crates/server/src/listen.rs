@@ -10,12 +10,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::audit;
+use crate::audit::{self, Allowance};
 use crate::gate::{Gate, Permit, Refusal};
 
 /// The pause after an error that concerns the server rather than one connection, such as no more file
 /// descriptors: accepting at once would fail again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Log lines a minute for such errors, of which there may be five a second.
+const ERROR_LINES: u32 = 2;
 
 /// At most one log line in so long for connections that are turned away.
 const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(1);
@@ -28,6 +31,7 @@ pub(crate) async fn accept(
     serve: impl Fn(TcpStream, SocketAddr, Permit),
 ) {
     let mut refusals = RefusalLog { last: None, since: 0 };
+    let mut errors = Allowance::new(ERROR_LINES);
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -40,10 +44,20 @@ pub(crate) async fn accept(
             },
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
-                audit::failure(None, "cannot accept connections", &error);
+                if errors.take() {
+                    let before = errors.held_back();
+                    audit::failure(None, &cannot_accept(before), &error);
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+fn cannot_accept(before: u64) -> String {
+    match before {
+        0 => "cannot accept connections".to_owned(),
+        _ => format!("cannot accept connections, as {before} more times since the last such line"),
     }
 }
 

@@ -4,6 +4,8 @@
 mod entry;
 mod files;
 mod filter;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod human;
 mod summary;
 

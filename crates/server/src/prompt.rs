@@ -3,6 +3,7 @@
 use std::io::{self, BufRead};
 
 use ftp_proto::Secret;
+use zeroize::Zeroizing;
 
 /// More than any password, and little enough to hold.
 const MAX_PASSWORD_BYTES: u64 = 1024;
@@ -42,13 +43,13 @@ pub(crate) fn new_password(user: &str, stdin: bool) -> Result<Secret, PromptErro
 
 /// The first line without its end; what follows is ignored.
 fn read_line(input: impl BufRead) -> Result<Secret, PromptError> {
-    let mut line = String::new();
+    let mut line = Zeroizing::new(String::new());
     let mut input = input.take(MAX_PASSWORD_BYTES + 2);
     input.read_line(&mut line).map_err(PromptError::Input)?;
     let password = line.strip_suffix('\n').unwrap_or(&line);
     let length = password.strip_suffix('\r').unwrap_or(password).len();
     line.truncate(length);
-    check(Secret::new(line))
+    check(Secret::new(std::mem::take(&mut line)))
 }
 
 fn check(password: Secret) -> Result<Secret, PromptError> {

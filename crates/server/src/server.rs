@@ -3,26 +3,30 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use ftp_store::{Store, StoreOptions};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::audit::{self, Shutdown};
-use crate::config::{Config, Durability, ServerConfig};
+use crate::audit::{self, Shutdown, Strangers};
+use crate::care::Care;
+use crate::config::{Config, ConfigFault, ConfigFaults, Durability, Limits, ServerConfig};
+use crate::control::serve::{Control, Desk};
 use crate::doors::native::Door;
 use crate::gate::Gate;
 use crate::site::Site;
-use crate::{listen, tls};
+use crate::walls::{self, Raised, Sandbox};
+use crate::{care, listen, secret, tls};
 
 /// Connections that may wait in the kernel to be accepted.
 const BACKLOG: u32 = 1024;
@@ -33,6 +37,62 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often expired staged uploads are looked for.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
+/// The file that keeps a second server out of the same state directory.
+const LOCK_FILE: &str = "lock";
+
+/// What a server has before it has threads: its port, which may be root's to give, and its walls.
+///
+/// Walls hold for the thread that puts them up and for those that it starts, so this comes before the runtime.
+pub struct Foundation {
+    config: Config,
+    socket: TcpSocket,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    walls: Raised,
+}
+
+impl Foundation {
+    /// Makes the root, the homes and the state directory where they are missing, binds the address, reads what
+    /// only root may read, and then gives up every right that is not needed to serve.
+    ///
+    /// # Errors
+    /// When any of that fails.
+    pub fn lay(config: Config) -> Result<Self> {
+        let server = &config.server;
+        let ground = walls::prepare(&config)?;
+        let socket = bind(server.listen).map_err(|error| {
+            // Who starts the server twice is told that, and not that a port is taken.
+            match fs::File::open(server.state.join(LOCK_FILE)).map(|file| take(&file, &server.state)) {
+                Ok(Err(taken)) => taken,
+                _ => {
+                    let hint = if error.kind() == std::io::ErrorKind::PermissionDenied {
+                        "; a port below 1024 is for root, with `user` in [server], or for who has CAP_NET_BIND_SERVICE"
+                    } else {
+                        ""
+                    };
+                    anyhow::Error::new(error).context(format!("{}{hint}", cannot_listen(server)))
+                }
+            }
+        })?;
+        let tls = tls::load_own(server)?;
+        let walls = ground.raise(&config)?;
+        Ok(Self {
+            config,
+            socket,
+            tls,
+            walls,
+        })
+    }
+
+    /// Tells the log which walls stand.
+    pub fn report(&self) {
+        self.walls.report();
+    }
+}
+
+fn cannot_listen(server: &ServerConfig) -> String {
+    format!("cannot listen on {}", server.listen)
+}
+
 /// A server that has its address and is ready to run.
 pub struct Server {
     config: Mutex<Arc<Config>>,
@@ -40,48 +100,71 @@ pub struct Server {
     address: SocketAddr,
     tls: Mutex<Option<Arc<rustls::ServerConfig>>>,
     door: Door,
+    care: Care,
+    control: Control,
+    desk: Arc<Desk>,
+    /// How many files the process may have open.
+    files: u64,
     sessions: TaskTracker,
     last_session: AtomicU64,
+    sandbox: Option<Sandbox>,
     /// Held as long as the server lives, so that no second one uses the same state.
     _lock: fs::File,
 }
 
 impl Server {
-    /// Makes the root, the homes, the state directory and the certificate where they are missing, and
-    /// binds the address.
+    /// Makes the certificate where it is missing, counts on the accounts, and listens.
     ///
     /// # Errors
     /// When any of that fails, or another server uses the same state directory.
-    pub async fn bind(config: Config) -> Result<Self> {
-        raise_file_limit();
+    pub async fn start(foundation: Foundation) -> Result<Self> {
+        let Foundation {
+            config,
+            socket,
+            tls,
+            walls,
+        } = foundation;
+        let files = raise_file_limit();
         let server = &config.server;
-        for directory in [&server.root, &server.state]
-            .into_iter()
-            .chain(config.users.values().map(|user| &user.home))
-        {
-            make_private_dir(directory)?;
-        }
         let lock = lock(&server.state)?;
-        let tls = tls::load(server)?;
+        let tls = match tls {
+            Some(tls) => Some(tls),
+            None => tls::load(server)?,
+        };
         let site = Site::new(Store::new(store_options(server)), &server.state)?;
-        site.apply(&config.users);
-        let listener = bind(server.listen).with_context(|| format!("cannot listen on {}", server.listen))?;
+        site.apply(&config.users, &server.limits);
+        let listener = socket.listen(BACKLOG).with_context(|| cannot_listen(server))?;
         let address = listener.local_addr().context("the listener has no address")?;
+        let control = Control::bind(&server.state)?;
+        let site = Arc::new(site);
         let door = Door {
-            site: Arc::new(site),
-            gate: Gate::new(server.limits.clone()),
+            site: Arc::clone(&site),
+            gate: Gate::new(within(files, &server.limits)),
             tasks: TaskTracker::new(),
+            strangers: Strangers::new(),
             drain: CancellationToken::new(),
             cut: CancellationToken::new(),
         };
+        let desk = Desk {
+            site: Arc::clone(&site),
+            gate: Arc::clone(&door.gate),
+            address,
+            began: Instant::now(),
+            drain: door.drain.clone(),
+        };
         Ok(Self {
+            care: Care::new(site, server.state.clone(), server.care),
+            control,
+            desk: Arc::new(desk),
             config: Mutex::new(Arc::new(config)),
             listener: Mutex::new(Some(listener)),
             address,
             tls: Mutex::new(tls),
             door,
+            files,
             sessions: TaskTracker::new(),
             last_session: AtomicU64::new(0),
+            sandbox: walls.sandbox,
             _lock: lock,
         })
     }
@@ -112,13 +195,20 @@ impl Server {
                 tracker.spawn(async move { server.door.serve(tcp, peer, session, permit, tls).await });
             },
         );
-        let upkeep = self.upkeep();
+        let answering = self.control.run(&self.desk);
+        tokio::pin!(answering);
         tokio::select! {
             () = accepting => {}
-            () = upkeep => {}
+            () = self.upkeep() => {}
+            () = self.tell_held_back() => {}
+            () = &mut answering => {}
             () = shutdown => {}
         }
-        self.end().await;
+        // Who asks how the server is doing is answered to its end.
+        tokio::select! {
+            () = self.end() => {}
+            () = answering => {}
+        }
     }
 
     /// Takes over the configuration file as it is now. A faulty one is reported, and the old one stays.
@@ -128,8 +218,11 @@ impl Server {
             Ok(config) => config,
             Err(faults) => return audit::reload_failed(&faults),
         };
+        if let Err(faults) = self.within_sandbox(&new) {
+            return audit::reload_failed(&faults);
+        }
         for user in new.users.values() {
-            if let Err(error) = make_private_dir(&user.home) {
+            if let Err(error) = walls::make_private_dir(&user.home) {
                 audit::failure(None, "cannot make a home", &*error);
             }
         }
@@ -143,10 +236,37 @@ impl Server {
             ));
         }
         self.door.site.store().set_options(store_options(&new.server));
-        self.door.gate.set_limits(new.server.limits.clone());
-        let changes = self.door.site.apply(&new.users);
+        self.door.gate.set_limits(within(self.files, &new.server.limits));
+        self.care.set_config(new.server.care);
+        let changes = self.door.site.apply(&new.users, &new.server.limits);
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
         audit::reloaded(changes.added, changes.changed, changes.removed);
+    }
+
+    /// Has the counts of the quotas compared with the disk soon.
+    pub fn recount(&self) {
+        self.care.recount_soon();
+    }
+
+    /// Walls are never widened, so what lies outside of them waits for a restart.
+    fn within_sandbox(&self, new: &Config) -> Result<(), ConfigFaults> {
+        let outside = self.sandbox.as_ref().map(|sandbox| sandbox.outside(new));
+        let faults: Vec<_> = outside
+            .into_iter()
+            .flatten()
+            .map(|message| ConfigFault {
+                position: None,
+                message,
+                hint: Some("it needs a restart".to_owned()),
+            })
+            .collect();
+        if faults.is_empty() {
+            return Ok(());
+        }
+        Err(ConfigFaults {
+            file: new.file.clone(),
+            faults,
+        })
     }
 
     /// Does not wait for transfers any longer once the server is ending.
@@ -169,13 +289,28 @@ impl Server {
             audit::failure(None, &format!("cannot open the home of {name}"), error);
         };
         self.door.site.open_all(failed).await;
+        tokio::join!(self.care.run(), self.expire());
+    }
+
+    async fn expire(&self) {
         let mut timer = tokio::time::interval(EXPIRY_INTERVAL);
         loop {
             timer.tick().await;
-            match self.door.site.store().expire(SystemTime::now()).await {
+            match self.door.site.store().expire().await {
                 Ok(0) => {}
                 Ok(expired) => audit::warning(&format!("{expired} staged uploads expired and were removed")),
                 Err(error) => audit::failure(None, "cannot remove expired uploads", &error),
+            }
+        }
+    }
+
+    /// Logs now and then what was not logged one by one.
+    async fn tell_held_back(&self) {
+        let mut timer = tokio::time::interval(audit::PERIOD);
+        loop {
+            timer.tick().await;
+            for (address, lines) in self.door.strangers.turn() {
+                audit::held_back(address, lines);
             }
         }
     }
@@ -203,6 +338,9 @@ impl Server {
         // Uploads that are being published run to their end.
         self.door.tasks.close();
         let _ = tokio::time::timeout(ABORT_TIMEOUT, self.door.tasks.wait()).await;
+        for (address, lines) in self.door.strangers.turn() {
+            audit::held_back(address, lines);
+        }
         audit::shutdown(Shutdown::Done);
     }
 }
@@ -221,6 +359,15 @@ fn restart_keys(old: &ServerConfig, new: &ServerConfig) -> Vec<&'static str> {
     {
         keys.push("log");
     }
+    if (&old.user, &old.group) != (&new.user, &new.group) {
+        keys.push("user");
+    }
+    if old.sandbox != new.sandbox {
+        keys.push("sandbox");
+    }
+    if old.core_dumps != new.core_dumps {
+        keys.push("core_dumps");
+    }
     keys
 }
 
@@ -236,7 +383,7 @@ fn store_options(config: &ServerConfig) -> StoreOptions {
 
 /// Binds with address reuse, so that a restart need not wait for old connections. IPv6's unspecified
 /// address takes IPv4 too, and on a machine without IPv6 stands for IPv4's.
-fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(v6) => match TcpSocket::new_v6() {
@@ -256,19 +403,19 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     };
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(BACKLOG)
+    Ok(socket)
 }
 
-fn make_private_dir(path: &Path) -> Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .with_context(|| format!("cannot make the directory {}", path.display()))
+/// The files that a server keeps in its state directory.
+pub(crate) fn state_files(state: &Path) -> impl Iterator<Item = PathBuf> {
+    [LOCK_FILE, secret::FILE, care::STATE_FILE]
+        .into_iter()
+        .chain(tls::STATE_FILES)
+        .map(|name| state.join(name))
 }
 
 fn lock(state: &Path) -> Result<fs::File> {
-    let path = state.join("lock");
+    let path = state.join(LOCK_FILE);
     let file = fs::OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -276,18 +423,40 @@ fn lock(state: &Path) -> Result<fs::File> {
         .mode(0o600)
         .open(&path)
         .with_context(|| format!("cannot open {}", path.display()))?;
-    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
-        .with_context(|| format!("another ftpd uses {}; stop it first", state.display()))?;
+    take(&file, state)?;
     Ok(file)
 }
 
+/// Takes the lock for as long as the file is open.
+fn take(file: &fs::File, state: &Path) -> Result<()> {
+    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)
+        .with_context(|| format!("another ftpd uses {}; stop it first", state.display()))
+}
+
 /// Each session takes a descriptor for its socket and some for its files; the usual soft limit of
-/// 1,024 is far below what one machine can serve.
-fn raise_file_limit() {
+/// 1,024 is far below what one machine can serve. The limit comes back.
+fn raise_file_limit() -> u64 {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         audit::warning(&format!("the limit of open files cannot be raised: {error}"));
     }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// The limits with no more sessions than there are descriptors for. A quarter is kept for files: whoever
+/// is in must be able to go on when nobody else can come in.
+fn within(files: u64, limits: &Limits) -> Limits {
+    let mut limits = limits.clone();
+    let most = usize::try_from(files - files / 4).unwrap_or(usize::MAX);
+    if limits.sessions > most {
+        audit::warning(&format!(
+            "only {most} of the {} sessions of the configuration are let in, for the process may have {files} files \
+             open; raise that limit (`ulimit -n`, `LimitNOFILE=` of systemd) or lower `sessions`",
+            limits.sessions
+        ));
+        limits.sessions = most;
+    }
+    limits
 }

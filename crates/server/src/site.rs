@@ -7,37 +7,43 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context as _, Result};
-use ftp_proto::scram::{KEY_BYTES, Verifier};
+use anyhow::Result;
+use ftp_proto::scram::{KEY_BYTES, Lot, Verifier};
 use ftp_store::{Home, Quota, Store};
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
-use crate::config::{Rights, UserConfig};
-use crate::tls::write_private;
-
-/// The server's own secret in the state directory.
-const SECRET_FILE: &str = "secret";
+use crate::config::{Limits, Rights, UserConfig};
+use crate::pace::Tolls;
+use crate::secret;
+use crate::transfers::Transfers;
 
 /// All accounts, and the store behind them.
 pub(crate) struct Site {
     store: Store,
     accounts: Mutex<BTreeMap<String, Arc<Account>>>,
+    transfers: Transfers,
     /// Makes up verifiers for unknown users, the same ones after every restart.
-    secret: [u8; KEY_BYTES],
+    secret: Zeroizing<[u8; KEY_BYTES]>,
 }
 
 /// A user.
 pub(crate) struct Account {
     verifier: Verifier,
+    /// For unknown users, who have to look like somebody.
+    lot: Lot,
     home: PathBuf,
     revoked: CancellationToken,
     terms: Mutex<Terms>,
+    tolls: Tolls,
 }
 
 struct Terms {
     quota: Quota,
     rights: Rights,
     max_sessions: usize,
+    /// Bytes a second up and down.
+    flow: [Option<u64>; 2],
     sessions: usize,
     opened: Option<Home>,
 }
@@ -63,21 +69,11 @@ pub(crate) struct TooManySessions(pub(crate) usize);
 impl Site {
     /// A site without accounts. Reads the secret, or makes one.
     pub(crate) fn new(store: Store, state: &Path) -> Result<Self> {
-        let path = state.join(SECRET_FILE);
-        let secret = match std::fs::read(&path) {
-            Ok(bytes) => <[u8; KEY_BYTES]>::try_from(bytes.as_slice())
-                .with_context(|| format!("{} is damaged; remove it, and a new one is made", path.display()))?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let mut secret = [0; KEY_BYTES];
-                getrandom::fill(&mut secret).context("the operating system gave no random bytes")?;
-                write_private(&path, &secret)?;
-                secret
-            }
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
-        };
+        let secret = secret::load(state)?;
         Ok(Self {
             store,
             accounts: Mutex::default(),
+            transfers: Transfers::default(),
             secret,
         })
     }
@@ -86,8 +82,19 @@ impl Site {
         &self.store
     }
 
+    /// The transfers that run.
+    pub(crate) fn transfers(&self) -> &Transfers {
+        &self.transfers
+    }
+
+    /// All accounts by name, as they are now.
+    pub(crate) fn all(&self) -> Vec<(String, Arc<Account>)> {
+        let all = |(name, account): (&String, &Arc<Account>)| (name.clone(), Arc::clone(account));
+        self.accounts().iter().map(all).collect()
+    }
+
     /// Brings the accounts in line with the configuration.
-    pub(crate) fn apply(&self, users: &BTreeMap<String, UserConfig>) -> Changes {
+    pub(crate) fn apply(&self, users: &BTreeMap<String, UserConfig>, limits: &Limits) -> Changes {
         let mut changes = Changes::default();
         let mut accounts = self.accounts();
         accounts.retain(|name, account| {
@@ -102,6 +109,7 @@ impl Site {
             match accounts.get(name) {
                 Some(account) if account.verifier == user.verifier && account.home == user.home => {
                     changes.changed += usize::from(account.follow(user));
+                    account.tolls.follow(user, limits);
                 }
                 present => {
                     match present {
@@ -111,7 +119,8 @@ impl Site {
                         }
                         None => changes.added += 1,
                     }
-                    accounts.insert(name.clone(), Arc::new(Account::new(user)));
+                    let lot = Lot::new(&self.secret, name);
+                    accounts.insert(name.clone(), Arc::new(Account::new(lot, user, limits)));
                 }
             }
         }
@@ -122,16 +131,9 @@ impl Site {
     /// verifier and no account.
     pub(crate) fn look_up(&self, user: &str) -> (Verifier, Option<Arc<Account>>) {
         let accounts = self.accounts();
-        // Made up in any case, so that both take the same time, and like that of some user, of always the
-        // same one for the same name.
-        let index = user
-            .bytes()
-            .fold(0usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-        let like = accounts
-            .values()
-            .nth(index % accounts.len().max(1))
-            .map(|account| &account.verifier);
-        let made_up = Verifier::for_unknown(&self.secret, user, like);
+        // Made up in any case, so that both take the same time.
+        let users = accounts.values().map(|account| (account.lot, &account.verifier));
+        let made_up = Verifier::for_unknown(&self.secret, user, users);
         match accounts.get(user) {
             Some(account) => (account.verifier.clone(), Some(Arc::clone(account))),
             None => (made_up, None),
@@ -141,9 +143,7 @@ impl Site {
     /// Opens every home, so that usage is counted and the leftovers of a crash are cleared away before
     /// their users come. `failed` is told the user's name and why.
     pub(crate) async fn open_all(&self, failed: impl Fn(&str, &ftp_store::Error)) {
-        let all = |(name, account): (&String, &Arc<Account>)| (name.clone(), Arc::clone(account));
-        let accounts: Vec<_> = self.accounts().iter().map(all).collect();
-        for (name, account) in accounts {
+        for (name, account) in self.all() {
             if let Err(error) = self.open(&account).await {
                 failed(&name, &error);
             }
@@ -168,25 +168,33 @@ impl Site {
 }
 
 impl Account {
-    fn new(user: &UserConfig) -> Self {
+    fn new(lot: Lot, user: &UserConfig, limits: &Limits) -> Self {
         let terms = Terms {
             quota: quota(user),
             rights: user.rights,
             max_sessions: user.max_sessions,
+            flow: flow(user),
             sessions: 0,
             opened: None,
         };
         Self {
             verifier: user.verifier.clone(),
+            lot,
             home: user.home.clone(),
             revoked: CancellationToken::new(),
             terms: Mutex::new(terms),
+            tolls: Tolls::new(user, limits),
         }
     }
 
     /// What the user may do now.
     pub(crate) fn rights(&self) -> Rights {
         self.terms().rights
+    }
+
+    /// The rates that all sessions of this account share.
+    pub(crate) fn tolls(&self) -> &Tolls {
+        &self.tolls
     }
 
     /// Cancelled when sessions of this account have to end.
@@ -198,12 +206,29 @@ impl Account {
     fn follow(&self, user: &UserConfig) -> bool {
         let mut terms = self.terms();
         let quota = quota(user);
-        let changed = (terms.quota, terms.rights, terms.max_sessions) != (quota, user.rights, user.max_sessions);
-        (terms.quota, terms.rights, terms.max_sessions) = (quota, user.rights, user.max_sessions);
+        let new = (quota, user.rights, user.max_sessions, flow(user));
+        let changed = (terms.quota, terms.rights, terms.max_sessions, terms.flow) != new;
+        (terms.quota, terms.rights, terms.max_sessions, terms.flow) = new;
         if let Some(home) = &terms.opened {
             home.set_quota(quota);
         }
         changed
+    }
+
+    /// How many sessions the user has, and may have.
+    pub(crate) fn sessions(&self) -> (usize, usize) {
+        let terms = self.terms();
+        (terms.sessions, terms.max_sessions)
+    }
+
+    /// The home's directory.
+    pub(crate) fn home_dir(&self) -> &Path {
+        &self.home
+    }
+
+    /// The home, once somebody has opened it.
+    pub(crate) fn opened(&self) -> Option<Home> {
+        self.terms().opened.clone()
     }
 
     /// Takes a place among the sessions of the user.
@@ -229,10 +254,15 @@ impl Drop for Seat {
     }
 }
 
+fn flow(user: &UserConfig) -> [Option<u64>; 2] {
+    [user.max_upload, user.max_download]
+}
+
 fn quota(user: &UserConfig) -> Quota {
     Quota {
         bytes: user.quota,
         entries: user.max_files,
+        trash: user.trash,
     }
 }
 
@@ -250,6 +280,9 @@ mod tests {
             max_files: None,
             rights: Rights::ALL,
             max_sessions: 1,
+            trash: ftp_store::TrashPolicy::default(),
+            max_upload: None,
+            max_download: None,
         }
     }
 
@@ -264,7 +297,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let site = Site::new(Store::new(StoreOptions::default()), dir.path()).unwrap();
         let (alice, bob) = (user(&dir.path().join("alice"), "a"), user(&dir.path().join("bob"), "b"));
-        let changes = site.apply(&users(&[("alice", alice.clone()), ("bob", bob)]));
+        let changes = site.apply(&users(&[("alice", alice.clone()), ("bob", bob)]), &Limits::default());
         assert_eq!(
             changes,
             Changes {
@@ -279,7 +312,7 @@ mod tests {
 
         let mut richer = alice;
         richer.quota = Some(5000);
-        let changes = site.apply(&users(&[("alice", richer)]));
+        let changes = site.apply(&users(&[("alice", richer)]), &Limits::default());
         assert_eq!(
             changes,
             Changes {
@@ -292,7 +325,10 @@ mod tests {
         assert!(b.revoked().is_cancelled());
         assert_eq!(home.usage().await.unwrap().bytes_limit, Some(5000));
 
-        site.apply(&users(&[("alice", user(&dir.path().join("alice"), "new"))]));
+        site.apply(
+            &users(&[("alice", user(&dir.path().join("alice"), "new"))]),
+            &Limits::default(),
+        );
         assert!(a.revoked().is_cancelled());
     }
 
@@ -300,7 +336,10 @@ mod tests {
     fn a_user_has_as_many_sessions_as_allowed() {
         let dir = tempfile::tempdir().unwrap();
         let site = Site::new(Store::new(StoreOptions::default()), dir.path()).unwrap();
-        site.apply(&users(&[("alice", user(&dir.path().join("alice"), "a"))]));
+        site.apply(
+            &users(&[("alice", user(&dir.path().join("alice"), "a"))]),
+            &Limits::default(),
+        );
         let alice = site.look_up("alice").1.unwrap();
         let seat = alice.take_seat().unwrap();
         assert_eq!(alice.take_seat().err(), Some(TooManySessions(1)));
@@ -311,7 +350,19 @@ mod tests {
     #[test]
     fn made_up_verifiers_survive_a_restart() {
         let dir = tempfile::tempdir().unwrap();
-        let site = || Site::new(Store::new(StoreOptions::default()), dir.path()).unwrap();
-        assert_eq!(site().look_up("nobody").0, site().look_up("nobody").0);
+        let site = |names: &[&str]| {
+            let site = Site::new(Store::new(StoreOptions::default()), dir.path()).unwrap();
+            let list: Vec<_> = names
+                .iter()
+                .map(|name| (*name, user(&dir.path().join(name), name)))
+                .collect();
+            site.apply(&users(&list), &Limits::default());
+            site
+        };
+        let shown = site(&["alice"]).look_up("nobody").0;
+        assert_eq!(site(&["alice"]).look_up("nobody").0, shown);
+        // Nor do others who come or go say that this one is not there.
+        assert_eq!(site(&["bob", "alice", "carol"]).look_up("nobody").0, shown);
+        assert_eq!(site(&["carol"]).look_up("nobody").0, shown);
     }
 }

@@ -19,6 +19,7 @@ use rustls::server::NoServerSessionStorage;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use zeroize::Zeroizing;
 
 use crate::config::{ServerConfig, TlsConfig};
 
@@ -28,6 +29,17 @@ pub(crate) type Stream = TlsStream<ReadAhead<TcpStream>>;
 /// The files in the state directory.
 const CERTIFICATE_FILE: &str = "certificate.pem";
 const KEY_FILE: &str = "key.pem";
+
+/// All of them.
+pub(crate) const STATE_FILES: [&str; 2] = [CERTIFICATE_FILE, KEY_FILE];
+
+/// As [`load`], for a certificate of the administrator's only: its key may be root's to read.
+pub(crate) fn load_own(config: &ServerConfig) -> Result<Option<Arc<rustls::ServerConfig>>> {
+    match &config.tls {
+        TlsConfig::Own { .. } => load(config),
+        TlsConfig::Automatic | TlsConfig::Off => Ok(None),
+    }
+}
 
 /// The TLS configuration in force, or `None` when TLS is switched off. Makes a certificate where none
 /// is yet.
@@ -45,8 +57,9 @@ pub(crate) fn load(config: &ServerConfig) -> Result<Option<Arc<rustls::ServerCon
         "{} contains no certificate in PEM form",
         certificate.display()
     );
-    let key_der =
-        PrivateKeyDer::from_pem_file(&key).with_context(|| format!("cannot read the private key {}", key.display()))?;
+    let unreadable = || format!("cannot read the private key {}", key.display());
+    let key_text = fs::read(&key).map(Zeroizing::new).with_context(unreadable)?;
+    let key_der = PrivateKeyDer::from_pem_slice(&key_text).with_context(unreadable)?;
     let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .context("TLS 1.3 is not available")?
@@ -84,7 +97,8 @@ fn automatic(state: &Path) -> Result<(PathBuf, PathBuf)> {
     if !(certificate.exists() && key.exists()) {
         let pair =
             rcgen::generate_simple_self_signed(vec!["ftpd.invalid".to_owned()]).context("cannot make a certificate")?;
-        write_private(&key, pair.signing_key.serialize_pem().as_bytes())?;
+        let text = Zeroizing::new(pair.signing_key.serialize_pem());
+        write_private(&key, text.as_bytes())?;
         write_private(&certificate, pair.cert.pem().as_bytes())?;
     }
     Ok((certificate, key))

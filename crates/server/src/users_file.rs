@@ -4,6 +4,8 @@
 //! the new one, and it is locked meanwhile, so two administrators cannot undo each other's change.
 
 mod edit;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 
 #[cfg(test)]
 mod tests;
@@ -12,6 +14,8 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
 
 use crate::config::{Config, ConfigFaults, EXAMPLE};
 pub(crate) use edit::{Change, EditError, NewUser};
@@ -72,13 +76,13 @@ pub(crate) fn change(path: &Path, change: &Change) -> Result<Changed, UsersFileE
     // The file behind a link is replaced, not the link.
     let target = path.canonicalize().map_err(unreadable)?;
     let mut locked = lock(&target).map_err(unreadable)?;
-    let mut text = String::new();
+    let mut text = Zeroizing::new(String::new());
     locked.read_to_string(&mut text).map_err(unreadable)?;
     let edit_error = |error| UsersFileError::Edit {
         path: path.to_owned(),
         error,
     };
-    let edited = edit::apply(&text, change).map_err(edit_error)?;
+    let edited = edit::apply(&text, change).map(Zeroizing::new).map_err(edit_error)?;
     let changed = Changed {
         before: Config::parse(path, &text),
         after: Config::parse(path, &edited),

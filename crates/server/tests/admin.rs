@@ -113,7 +113,7 @@ fn first_use_is_init_then_user_add_then_check() {
     let (code, stdout, stderr) = site.run(&["check"], "");
     assert_eq!(code, 0, "{stderr}");
     assert!(
-        stdout.contains("alice  10 GiB  7      32        read,write"),
+        stdout.contains("alice  10 GiB  7      10 GiB for 30 days  32        unlimited  unlimited  read,write"),
         "{stdout}"
     );
     assert!(!stdout.contains("SCRAM"), "{stdout}");

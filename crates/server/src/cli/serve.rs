@@ -1,5 +1,6 @@
 //! `ftpd` without a command: the server itself.
 
+use std::num::NonZero;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::Config;
 use crate::logging::LogGuard;
-use crate::server::Server;
+use crate::server::{Foundation, Server};
 use crate::{audit, logging};
 
 /// How often the configuration file is looked at. Asking the kernel to tell would miss files on network
@@ -22,20 +23,26 @@ pub(super) fn run(file: &Path) -> anyhow::Result<()> {
     // Taken before the file is read: a change right after that must not go unnoticed.
     let known = fingerprint(file);
     let config = Config::load(file)?;
-    let log = logging::start(&config.server.log)?;
-    for warning in config.warnings().into_iter().chain(root_warning()) {
+    let (warnings, log) = (config.warnings(), config.server.log.clone());
+    // Asked before the walls are up: behind them the limits of a container can not be read.
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let foundation = Foundation::lay(config)?;
+    let log = logging::start(&log)?;
+    for warning in warnings {
         audit::warning(&warning);
     }
+    foundation.report();
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
         .enable_all()
         .build()
         .context("the threads of the server cannot be started")?;
-    runtime.block_on(serve(config, known, &log))
+    runtime.block_on(serve(foundation, known, &log))
 }
 
-async fn serve(config: Config, known: Option<Fingerprint>, log: &LogGuard) -> anyhow::Result<()> {
+async fn serve(foundation: Foundation, known: Option<Fingerprint>, log: &LogGuard) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("signals cannot be handled")?;
-    let server = Arc::new(Server::bind(config).await?);
+    let server = Arc::new(Server::start(foundation).await?);
     let mut impatience = Signals::listen().context("signals cannot be handled")?;
     let running = Arc::clone(&server).run(signals.follow(&server, known, log));
     tokio::pin!(running);
@@ -74,7 +81,7 @@ impl Signals {
         }
     }
 
-    /// Reloads the configuration on SIGHUP and when the file changes; ends with SIGINT or SIGTERM.
+    /// Reloads the configuration on SIGHUP, which also recounts the quotas, and when the file changes; ends with SIGINT or SIGTERM.
     async fn follow(&mut self, server: &Arc<Server>, mut known: Option<Fingerprint>, log: &LogGuard) {
         let file = server.config().file.clone();
         let mut seen = known;
@@ -83,7 +90,8 @@ impl Signals {
             tokio::select! {
                 _ = self.interrupt.recv() => return,
                 _ = self.terminate.recv() => return,
-                _ = self.hangup.recv() => {}
+                // Who asks by hand may have changed files by hand.
+                _ = self.hangup.recv() => server.recount(),
                 _ = timer.tick() => {
                     let path = file.clone();
                     let now = tokio::task::spawn_blocking(move || fingerprint(&path)).await.unwrap_or_default();
@@ -112,13 +120,4 @@ type Fingerprint = (u64, u64, i64, i64);
 fn fingerprint(file: &Path) -> Option<Fingerprint> {
     let metadata = std::fs::metadata(file).ok()?;
     Some((metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec()))
-}
-
-/// What to tell whoever starts the server as root, where a fault in it would cost the whole machine.
-fn root_warning() -> Option<String> {
-    rustix::process::geteuid().is_root().then(|| {
-        "ftpd runs as root and does not need to: the default port is not privileged; run it as a user of its own who \
-         owns the homes, as in `useradd --system ftpd` and `User=ftpd` in a systemd unit"
-            .to_owned()
-    })
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::config::{self, Config, Rights, UserConfig, show_size};
 use crate::users_file::{Change, Changed, NewUser, change};
-use crate::{escape, output, prompt};
+use crate::{escape, output, prompt, walls};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum UserCommand {
@@ -74,6 +74,8 @@ impl PasswordArgs {
 }
 
 pub(super) fn run(file: &Path, command: UserCommand) -> anyhow::Result<()> {
+    // A password may come into memory.
+    walls::forbid_core_dumps().context("core dumps cannot be switched off")?;
     match command {
         UserCommand::Add(args) => add(file, &args),
         UserCommand::Passwd(args) => passwd(file, &args),
@@ -150,6 +152,8 @@ fn list(config: &Config, as_json: bool) -> anyhow::Result<()> {
                     "quota": user.quota,
                     "max_files": user.max_files,
                     "max_sessions": user.max_sessions,
+                    "max_upload": user.max_upload,
+                    "max_download": user.max_download,
                     "rights": user.rights.names(),
                     "home": user.home.to_string_lossy(),
                 })

@@ -59,7 +59,7 @@ pub(crate) fn homes(config: &Config, places: &BTreeMap<String, Range<usize>>, fa
 }
 
 /// The path with links followed as far as it exists.
-fn real(path: &Path) -> PathBuf {
+pub(crate) fn real(path: &Path) -> PathBuf {
     let mut missing: Vec<OsString> = Vec::new();
     let mut existing = path;
     loop {

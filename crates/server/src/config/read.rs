@@ -7,7 +7,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, FaultList, check, parse_duration, parse_size, server, user};
+use super::{Config, FaultList, check, parse_duration, parse_frequency, parse_rate, parse_size, server, user};
 
 /// A name that is this similar to a known one was probably meant to be it (Jaro-Winkler, 0 to 1).
 const SIMILAR: f64 = 0.75;
@@ -176,6 +176,29 @@ pub(crate) fn size(least: u64) -> impl FnOnce(&DeValue<'_>) -> Result<u64, Strin
     }
 }
 
+/// Bytes a second.
+pub(crate) fn rate(value: &DeValue<'_>) -> Result<u64, String> {
+    parse_rate(unit_text("a rate in quotes, as in \"10 MiB/s\"", value)?)
+}
+
+/// Times a second.
+pub(crate) fn frequency(value: &DeValue<'_>) -> Result<u64, String> {
+    parse_frequency(unit_text("a rate in quotes, as in \"200/s\"", value)?)
+}
+
+/// The text for what has no limit.
+const UNLIMITED: &str = "unlimited";
+
+/// A value, or `None` for the word that stands for no limit.
+pub(crate) fn or_unlimited<T>(
+    convert: impl FnOnce(&DeValue<'_>) -> Result<T, String>,
+) -> impl FnOnce(&DeValue<'_>) -> Result<Option<T>, String> {
+    move |value| match value.as_str() {
+        Some(UNLIMITED) => Ok(None),
+        _ => convert(value).map(Some),
+    }
+}
+
 /// A time that may be zero.
 pub(crate) fn duration(value: &DeValue<'_>) -> Result<Duration, String> {
     parse_duration(unit_text("a time in quotes, as in \"15 min\"", value)?)
@@ -186,6 +209,14 @@ pub(crate) fn time_limit(value: &DeValue<'_>) -> Result<Duration, String> {
     match duration(value)? {
         Duration::ZERO => Err("must be longer than zero".to_owned()),
         time => Ok(time),
+    }
+}
+
+/// A time that may not be zero, or "off".
+pub(crate) fn optional_time(value: &DeValue<'_>) -> Result<Option<Duration>, String> {
+    match value.as_str() {
+        Some("off") => Ok(None),
+        _ => time_limit(value).map(Some),
     }
 }
 

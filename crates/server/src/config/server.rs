@@ -4,10 +4,13 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use ftp_store::TrashPolicy;
 use toml::de::DeValue;
 
-use super::read::{Section, boolean, count, duration, path, size, text, time_limit, word};
-use super::{Durability, FaultList, Level, Limits, LogConfig, ServerConfig, TlsConfig};
+use super::read::{
+    Section, boolean, count, duration, frequency, optional_time, or_unlimited, path, rate, size, text, time_limit, word,
+};
+use super::{CareConfig, Durability, FaultList, Level, Limits, LogConfig, ServerConfig, TlsConfig};
 
 /// The port of the native protocol.
 const DEFAULT_PORT: u16 = 2121;
@@ -34,6 +37,10 @@ impl ServerConfig {
             listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, DEFAULT_PORT)),
             root: directory.join("homes"),
             state: directory.join("state"),
+            user: None,
+            group: None,
+            sandbox: true,
+            core_dumps: false,
             tls: TlsConfig::Automatic,
             log: LogConfig {
                 level: Level::Info,
@@ -44,6 +51,15 @@ impl ServerConfig {
             limits: Limits::default(),
             staging_expiry: 7 * 24 * 60 * MINUTE,
             durability: Durability::Full,
+            trash: TrashPolicy {
+                bytes: 10 << 30,
+                age: 30 * 24 * 60 * MINUTE,
+            },
+            care: CareConfig {
+                scrub_interval: Some(30 * 24 * 60 * MINUTE),
+                scrub_rate: 20 << 20,
+                recount_interval: Some(24 * 60 * MINUTE),
+            },
         }
     }
 }
@@ -62,6 +78,13 @@ impl Default for Limits {
             drain_timeout: Duration::from_secs(30),
             login_failures: 5,
             shut_out: 15 * MINUTE,
+            upload_per_user: None,
+            download_per_user: None,
+            requests_per_user: None,
+            requests_per_address: None,
+            nuisances_per_user: Some(200),
+            nuisances_per_address: Some(1_000),
+            connects_per_address: Some(100),
         }
     }
 }
@@ -101,22 +124,56 @@ pub(crate) fn read(mut section: Section<'_>, directory: &Path, faults: &mut Faul
     let tls = section.table("tls", faults);
     let log = section.table("log", faults);
     let limits = section.table("limits", faults);
+    let care = section.table("care", faults);
     let config = ServerConfig {
         listen: section.take("listen", faults, address).unwrap_or(default.listen),
         root: section.take("root", faults, path(directory)).unwrap_or(default.root),
         state: section.take("state", faults, path(directory)).unwrap_or(default.state),
+        user: section.take("user", faults, account).flatten(),
+        group: section.take("group", faults, account).flatten(),
+        sandbox: section.take("sandbox", faults, boolean).unwrap_or(default.sandbox),
+        core_dumps: section
+            .take("core_dumps", faults, boolean)
+            .unwrap_or(default.core_dumps),
         staging_expiry: section
             .take("staging_expiry", faults, time_limit)
             .unwrap_or(default.staging_expiry),
         durability: section
             .take("durability", faults, word(DURABILITIES))
             .unwrap_or(default.durability),
+        trash: read_trash(&mut section, default.trash, faults),
         tls: read_tls(tls, directory, faults),
         log: read_log(log, default.log, directory, faults),
         limits: read_limits(limits, faults),
+        care: read_care(care, default.care, faults),
     };
+    if config.group.is_some() && config.user.is_none() {
+        faults.add(
+            section.place("group").unwrap_or(0..0),
+            "`group` is given without `user`".to_owned(),
+            Some("name the user whom the server becomes, or remove `group`".to_owned()),
+        );
+    }
     section.finish(faults);
     config
+}
+
+/// The keys of the trash, in `[server]` and in a user's table alike.
+pub(super) fn read_trash(section: &mut Section<'_>, default: TrashPolicy, faults: &mut FaultList<'_>) -> TrashPolicy {
+    TrashPolicy {
+        bytes: section.take("trash", faults, or_off(size(0))).unwrap_or(default.bytes),
+        age: section.take("trash_age", faults, time_limit).unwrap_or(default.age),
+    }
+}
+
+/// A size, or the text "off" for none.
+fn or_off(
+    convert: impl FnOnce(&DeValue<'_>) -> Result<u64, String>,
+) -> impl FnOnce(&DeValue<'_>) -> Result<u64, String> {
+    move |value| match value.as_str() {
+        Some("off") => Ok(0),
+        _ => convert(value),
+    }
 }
 
 fn read_tls(mut section: Section<'_>, directory: &Path, faults: &mut FaultList<'_>) -> TlsConfig {
@@ -164,8 +221,37 @@ fn read_log(mut section: Section<'_>, default: LogConfig, directory: &Path, faul
     log
 }
 
+fn read_care(mut section: Section<'_>, default: CareConfig, faults: &mut FaultList<'_>) -> CareConfig {
+    let care = CareConfig {
+        scrub_interval: section
+            .take("scrub_interval", faults, optional_time)
+            .unwrap_or(default.scrub_interval),
+        scrub_rate: section.take("scrub_rate", faults, rate).unwrap_or(default.scrub_rate),
+        recount_interval: section
+            .take("recount_interval", faults, optional_time)
+            .unwrap_or(default.recount_interval),
+    };
+    section.finish(faults);
+    care
+}
+
 fn read_limits(mut section: Section<'_>, faults: &mut FaultList<'_>) -> Limits {
     let default = Limits::default();
+    let mut bytes = |key, default| section.take(key, faults, or_unlimited(rate)).unwrap_or(default);
+    let (upload_per_user, download_per_user) = (
+        bytes("upload_per_user", default.upload_per_user),
+        bytes("download_per_user", default.download_per_user),
+    );
+    let mut times = |key, default| section.take(key, faults, or_unlimited(frequency)).unwrap_or(default);
+    let (requests_per_user, requests_per_address) = (
+        times("requests_per_user", default.requests_per_user),
+        times("requests_per_address", default.requests_per_address),
+    );
+    let (nuisances_per_user, nuisances_per_address) = (
+        times("nuisances_per_user", default.nuisances_per_user),
+        times("nuisances_per_address", default.nuisances_per_address),
+    );
+    let connects_per_address = times("connects_per_address", default.connects_per_address);
     let mut sessions = |key, default| section.take(key, faults, count(1, MAX_SESSIONS)).unwrap_or(default);
     let limits = Limits {
         sessions: sessions("sessions", default.sessions),
@@ -191,6 +277,13 @@ fn read_limits(mut section: Section<'_>, faults: &mut FaultList<'_>) -> Limits {
             .take("drain_timeout", faults, duration)
             .unwrap_or(default.drain_timeout),
         shut_out: section.take("shut_out", faults, duration).unwrap_or(default.shut_out),
+        upload_per_user,
+        download_per_user,
+        requests_per_user,
+        requests_per_address,
+        nuisances_per_user,
+        nuisances_per_address,
+        connects_per_address,
     };
     section.finish(faults);
     limits
@@ -205,6 +298,15 @@ fn address(value: &DeValue<'_>) -> Result<SocketAddr, String> {
             crate::escape::printable(&text)
         )
     })
+}
+
+/// The name of a user or group of this machine, or nothing for the empty text.
+fn account(value: &DeValue<'_>) -> Result<Option<String>, String> {
+    let name = text(value)?;
+    if name.contains(['\0', ':', '/']) {
+        return Err("must be the name of an account of this machine".to_owned());
+    }
+    Ok(Some(name).filter(|name| !name.is_empty()))
 }
 
 /// A path, or nothing for the empty text.

@@ -3,7 +3,9 @@
 use std::fmt::{self, Write};
 use std::path::Path;
 
-use super::{Config, Rights, TlsConfig, UserConfig, show_duration, show_size};
+use ftp_store::TrashPolicy;
+
+use super::{Config, Rights, TlsConfig, UserConfig, show_duration, show_frequency, show_rate, show_size};
 use crate::escape::printable;
 use crate::table::table;
 
@@ -26,6 +28,18 @@ fn write_all(out: &mut String, config: &Config) -> fmt::Result {
     line(out, "encryption", &tls)?;
     line(out, "homes", &path(&server.root))?;
     line(out, "state", &path(&server.state))?;
+    let runs_as = match (&server.user, &server.group) {
+        (None, _) => "whoever starts it".to_owned(),
+        (Some(user), None) => format!("{} when root starts it", printable(user)),
+        (Some(user), Some(group)) => format!(
+            "{} in the group {} when root starts it",
+            printable(user),
+            printable(group)
+        ),
+    };
+    line(out, "runs as", &runs_as)?;
+    line(out, "sandbox", if server.sandbox { "on" } else { "off" })?;
+    line(out, "core dumps", if server.core_dumps { "on" } else { "off" })?;
     line(out, "durability", &server.durability.to_string())?;
     line(
         out,
@@ -35,6 +49,8 @@ fn write_all(out: &mut String, config: &Config) -> fmt::Result {
             show_duration(server.staging_expiry)
         ),
     )?;
+    line(out, "trash", &trash(server.trash))?;
+    write_care(out, config)?;
     let log = match &server.log.file {
         Some(file) => format!(
             "{} to {}, rotated at {}, {} kept",
@@ -48,6 +64,24 @@ fn write_all(out: &mut String, config: &Config) -> fmt::Result {
     line(out, "log", &log)?;
     write_limits(out, config)?;
     write!(out, "\n{}", show_users(config))
+}
+
+fn write_care(out: &mut String, config: &Config) -> fmt::Result {
+    let care = &config.server.care;
+    let scrub = match care.scrub_interval {
+        Some(interval) => format!(
+            "each stored file is compared with its digest once in {}, at {}",
+            show_duration(interval),
+            show_rate(care.scrub_rate)
+        ),
+        None => "off: stored files are compared with their digests only by `ftpd scrub`".to_owned(),
+    };
+    line(out, "scrub", &scrub)?;
+    let recount = match care.recount_interval {
+        Some(interval) => format!("quotas are compared with the disk every {}", show_duration(interval)),
+        None => "off: quotas are compared with the disk at start, by SIGHUP and by `ftpd recount`".to_owned(),
+    };
+    line(out, "recount", &recount)
 }
 
 fn write_limits(out: &mut String, config: &Config) -> fmt::Result {
@@ -80,6 +114,19 @@ fn write_limits(out: &mut String, config: &Config) -> fmt::Result {
             limits.login_failures,
             show_duration(limits.shut_out)
         ),
+    )?;
+    let times = |limit: Option<u64>| limit.map_or_else(|| "unlimited".to_owned(), show_frequency);
+    line(
+        out,
+        "rates",
+        &format!(
+            "requests {} per user, {} per address; nuisances {} per user, {} per address; connections {} per address",
+            times(limits.requests_per_user),
+            times(limits.requests_per_address),
+            times(limits.nuisances_per_user),
+            times(limits.nuisances_per_address),
+            times(limits.connects_per_address)
+        ),
     )
 }
 
@@ -91,17 +138,34 @@ pub(crate) fn show_users(config: &Config) -> String {
         1 => "1 user".to_owned(),
         count => format!("{count} users"),
     };
-    let users = table(&["NAME", "QUOTA", "FILES", "SESSIONS", "RIGHTS", "HOME"], &rows);
+    let users = table(
+        &[
+            "NAME", "QUOTA", "FILES", "TRASH", "SESSIONS", "UPLOAD", "DOWNLOAD", "RIGHTS", "HOME",
+        ],
+        &rows,
+    );
     format!("{heading}\n{users}")
 }
 
-fn row(name: &str, user: &UserConfig) -> [String; 6] {
+/// What is kept of what was removed or replaced.
+fn trash(policy: TrashPolicy) -> String {
+    match policy.bytes {
+        0 => "off".to_owned(),
+        bytes => format!("{} for {}", show_size(bytes), show_duration(policy.age)),
+    }
+}
+
+fn row(name: &str, user: &UserConfig) -> [String; 9] {
+    let flow = |limit: Option<u64>| limit.map_or_else(|| "unlimited".to_owned(), show_rate);
     [
         name.to_owned(),
         user.quota.map_or_else(|| "unlimited".to_owned(), show_size),
         user.max_files
             .map_or_else(|| "unlimited".to_owned(), |most| most.to_string()),
+        trash(user.trash),
         user.max_sessions.to_string(),
+        flow(user.max_upload),
+        flow(user.max_download),
         user.rights.to_string(),
         path(&user.home),
     ]

@@ -59,14 +59,20 @@ fn the_example_shows_every_key_with_its_default() {
         .flat_map(|name| leaves(name, &document[*name]))
         .collect();
     keys.sort();
-    let known = "server.durability server.limits.drain_timeout server.limits.hello_timeout server.limits.idle_timeout \
-                 server.limits.login_failures server.limits.login_timeout server.limits.sessions \
+    let known = "server.care.recount_interval server.care.scrub_interval server.care.scrub_rate \
+                 server.core_dumps server.durability server.group server.limits.connects_per_address \
+                 server.limits.download_per_user server.limits.drain_timeout server.limits.hello_timeout \
+                 server.limits.idle_timeout server.limits.login_failures server.limits.login_timeout \
+                 server.limits.nuisances_per_address server.limits.nuisances_per_user \
+                 server.limits.requests_per_address server.limits.requests_per_user server.limits.sessions \
                  server.limits.sessions_before_login server.limits.sessions_per_address \
-                 server.limits.sessions_per_user server.limits.shut_out server.limits.tls_timeout server.listen \
-                 server.log.file server.log.level server.log.rotate_keep server.log.rotate_size server.root \
-                 server.staging_expiry server.state server.tls.certificate server.tls.enabled server.tls.key \
-                 users.alice.home users.alice.max_files users.alice.max_sessions users.alice.quota \
-                 users.alice.rights users.alice.verifier";
+                 server.limits.sessions_per_user server.limits.shut_out server.limits.tls_timeout \
+                 server.limits.upload_per_user server.listen server.log.file server.log.level \
+                 server.log.rotate_keep server.log.rotate_size server.root server.sandbox server.staging_expiry \
+                 server.state server.tls.certificate server.tls.enabled server.tls.key server.trash \
+                 server.trash_age server.user users.alice.home users.alice.max_download users.alice.max_files \
+                 users.alice.max_sessions users.alice.max_upload users.alice.quota users.alice.rights \
+                 users.alice.trash users.alice.trash_age users.alice.verifier";
     assert_eq!(keys.join(" "), known);
 }
 
@@ -78,6 +84,19 @@ fn leaves(prefix: &str, value: &toml::Value) -> Vec<String> {
             .collect(),
         None => vec![prefix.to_owned()],
     }
+}
+
+#[test]
+fn care_can_be_switched_off_and_wrong_rates_and_times_are_faults() {
+    let off = "[server.care]\nscrub_interval = \"off\"\nrecount_interval = \"off\"\nscrub_rate = \"1 MB/s\"\n";
+    let care = parse(off).unwrap().server.care;
+    assert_eq!(
+        (care.scrub_interval, care.recount_interval, care.scrub_rate),
+        (None, None, 1_000_000)
+    );
+    assert!(show(&parse(off).unwrap()).contains("off: stored files are compared"));
+    let wrong = "[server.care]\nscrub_interval = \"never\"\nrecount_interval = \"0 s\"\nscrub_rate = \"1 MB\"\n";
+    assert_eq!(faults(wrong).len(), 3);
 }
 
 #[test]
@@ -139,6 +158,90 @@ fn every_value_of_a_full_file_arrives() {
     let bob = &config.users["bob"];
     assert_eq!((bob.quota, bob.max_sessions, bob.rights), (None, 1, Rights::ALL));
     assert_eq!(bob.home, Path::new("/data/homes/bob"));
+}
+
+#[test]
+fn rates_and_walls_arrive_and_users_follow_the_servers_default() {
+    let text = r#"
+        [server]
+        user = "ftpd"
+        group = "files"
+        sandbox = false
+        core_dumps = true
+        [server.limits]
+        upload_per_user = "1 MiB/s"
+        download_per_user = "1 KiB/s"
+        requests_per_user = "1/s"
+        requests_per_address = "1000000/s"
+        nuisances_per_user = "unlimited"
+        nuisances_per_address = "7/s"
+        connects_per_address = "unlimited"
+        [users.alice]
+        verifier = VERIFIER
+        max_upload = "unlimited"
+        [users.bob]
+        verifier = VERIFIER
+        max_download = "2 MB/s"
+    "#;
+    let config = parse(text).unwrap();
+    let server = &config.server;
+    assert_eq!(
+        (server.user.as_deref(), server.group.as_deref()),
+        (Some("ftpd"), Some("files"))
+    );
+    assert_eq!((server.sandbox, server.core_dumps), (false, true));
+    let limits = &server.limits;
+    assert_eq!(
+        (limits.upload_per_user, limits.download_per_user),
+        (Some(1 << 20), Some(1024))
+    );
+    assert_eq!(
+        (limits.requests_per_user, limits.requests_per_address),
+        (Some(1), Some(1_000_000))
+    );
+    assert_eq!(
+        (limits.nuisances_per_user, limits.nuisances_per_address),
+        (None, Some(7))
+    );
+    assert_eq!(limits.connects_per_address, None);
+    let flow = |name: &str| (config.users[name].max_upload, config.users[name].max_download);
+    assert_eq!(flow("alice"), (None, Some(1024)));
+    assert_eq!(flow("bob"), (Some(1 << 20), Some(2_000_000)));
+    let shown = show(&config);
+    for part in [
+        "runs as         ftpd in the group files when root starts it\n",
+        "nuisances unlimited per user, 7/s per address",
+        "2 MB/s",
+    ] {
+        assert!(shown.contains(part), "{part:?} is missing in\n{shown}");
+    }
+}
+
+#[test]
+fn rates_out_of_bounds_and_a_group_without_a_user_are_faults() {
+    let faults = faults(
+        "[server]\n\
+         group = 'files'\n\
+         limits.upload_per_user = '1023 B/s'\n\
+         limits.requests_per_user = '0/s'\n\
+         limits.requests_per_address = '1000001/s'\n\
+         limits.connects_per_address = 100\n\
+         [users.alice]\n\
+         verifier = VERIFIER\n\
+         max_download = '10 MiB'\n",
+    );
+    let starts = [
+        "2:9: `group` is given without `user`",
+        "3:26: `upload_per_user`: must be at least 1 KiB/s",
+        "4:28: `requests_per_user`: must be from 1/s to 1000000/s",
+        "5:31: `requests_per_address`: must be from 1/s to 1000000/s",
+        "6:31: `connects_per_address`: expected a rate in quotes, as in \"200/s\", found an integer",
+        "9:16: `max_download`: `10 MiB` is not a rate",
+    ];
+    assert_eq!(faults.len(), starts.len(), "{faults:#?}");
+    for (fault, start) in faults.iter().zip(starts) {
+        assert!(fault.starts_with(start), "{fault}\n{start}");
+    }
 }
 
 #[test]
@@ -317,14 +420,22 @@ fn plaintext_beyond_this_machine_is_warned_about() {
 
 #[test]
 fn what_is_shown_has_every_value_in_force() {
-    let config = parse("[users.alice]\nverifier = VERIFIER\nquota = '10 GiB'").unwrap();
+    let config =
+        parse("[users.alice]\nverifier = VERIFIER\nquota = '10 GiB'\ntrash = '1 GiB'\ntrash_age = '1 day'").unwrap();
     let text = show(&config);
     for part in [
         "listen          [::]:2121\n",
         "encryption      TLS 1.3, the server makes its certificate\n",
         "homes           /srv/ftpd-test/homes\n",
-        "1 user\nNAME   QUOTA   FILES      SESSIONS  RIGHTS             HOME\n",
-        "alice  10 GiB  unlimited  32        read,write,delete  /srv/ftpd-test/homes/alice\n",
+        "trash           10 GiB for 30 days\n",
+        "runs as         whoever starts it\n",
+        "sandbox         on\n",
+        "core dumps      off\n",
+        "rates           requests unlimited per user, unlimited per address; nuisances 200/s per user, 1000/s per \
+         address; connections 100/s per address\n",
+        "1 user\nNAME   QUOTA   FILES      TRASH            SESSIONS  UPLOAD     DOWNLOAD   RIGHTS             HOME\n",
+        "alice  10 GiB  unlimited  1 GiB for 1 day  32        unlimited  unlimited  read,write,delete  \
+         /srv/ftpd-test/homes/alice\n",
     ] {
         assert!(text.contains(part), "{part:?} is missing in\n{text}");
     }

@@ -114,6 +114,53 @@ pub(crate) fn show_duration(time: Duration) -> String {
     format!("{} {name}", millis / unit)
 }
 
+/// The lowest rate of bytes accepted: with less, one chunk of a transfer would wait for minutes.
+pub(crate) const MIN_RATE: u64 = 1024;
+
+/// The highest rate of requests accepted; who needs more needs no limit.
+const MAX_FREQUENCY: u64 = 1_000_000;
+
+/// Bytes a second from a rate such as `10 MiB/s`.
+///
+/// # Errors
+/// A sentence that says what is wrong and shows the form.
+pub(crate) fn parse_rate(text: &str) -> Result<u64, String> {
+    let form = || format!("`{text}` is not a rate; write a size and \"/s\", as in \"10 MiB/s\"");
+    let size = text.trim_end().strip_suffix("/s").ok_or_else(form)?;
+    let bytes = parse_size(size).map_err(|_| form())?;
+    if bytes < MIN_RATE {
+        return Err(format!("must be at least {}", show_rate(MIN_RATE)));
+    }
+    Ok(bytes)
+}
+
+/// Times a second from a rate such as `200/s`.
+///
+/// # Errors
+/// A sentence that says what is wrong and shows the form.
+pub(crate) fn parse_frequency(text: &str) -> Result<u64, String> {
+    let form = || format!("`{text}` is not a rate; write a whole number and \"/s\", as in \"200/s\"");
+    let number = text.trim().strip_suffix("/s").ok_or_else(form)?.trim_end();
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(form());
+    }
+    number
+        .parse()
+        .ok()
+        .filter(|times| (1..=MAX_FREQUENCY).contains(times))
+        .ok_or_else(|| format!("must be from 1/s to {MAX_FREQUENCY}/s, or \"unlimited\""))
+}
+
+/// A rate of bytes without loss.
+pub(crate) fn show_rate(bytes: u64) -> String {
+    format!("{}/s", show_size(bytes))
+}
+
+/// A rate of requests.
+pub(crate) fn show_frequency(times: u64) -> String {
+    format!("{times}/s")
+}
+
 /// The number and the unit of `text`, trimmed.
 fn split(text: &str) -> Option<(&str, &str)> {
     let text = text.trim();
@@ -188,7 +235,35 @@ mod tests {
     }
 
     #[test]
+    fn rates_of_bytes_are_sizes_a_second_and_have_a_least() {
+        assert_eq!(parse_rate("10 MiB/s"), Ok(10 << 20));
+        assert_eq!(parse_rate(" 1.5MB/s "), Ok(1_500_000));
+        assert_eq!(parse_rate("1 KiB/s"), Ok(MIN_RATE));
+        assert!(parse_rate("1023 B/s").unwrap_err().contains("at least 1 KiB/s"));
+        for text in ["10 MiB", "10/s", "MiB/s", "10 Mbit/s", "/s", ""] {
+            assert!(parse_rate(text).unwrap_err().contains("as in \"10 MiB/s\""), "{text}");
+        }
+    }
+
+    #[test]
+    fn rates_of_requests_are_whole_numbers_a_second_within_bounds() {
+        assert_eq!(parse_frequency("200/s"), Ok(200));
+        assert_eq!(parse_frequency(" 1 /s"), Ok(1));
+        assert_eq!(parse_frequency("1000000/s"), Ok(MAX_FREQUENCY));
+        for text in ["0/s", "1000001/s", "99999999999999999999/s"] {
+            assert!(parse_frequency(text).unwrap_err().contains("from 1/s"), "{text}");
+        }
+        for text in ["200", "1.5/s", "-1/s", "/s", "fast", ""] {
+            assert!(parse_frequency(text).unwrap_err().contains("as in \"200/s\""), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_shown_reads_back_as_the_same_value() {
+        for rate in [MIN_RATE, 10 << 20, 1_500_000] {
+            assert_eq!(parse_rate(&show_rate(rate)), Ok(rate));
+            assert_eq!(parse_frequency(&show_frequency(1 + rate % 1000)), Ok(1 + rate % 1000));
+        }
         for bytes in [0, 1, 1023, 1024, 1_000_000, 10 << 30, u64::MAX] {
             assert_eq!(parse_size(&show_size(bytes)), Ok(bytes));
         }

@@ -8,14 +8,12 @@ use toml::de::DeValue;
 
 use ftp_proto::scram::Verifier;
 
-use super::read::{Complaint, Section, as_table, count, path, size, text, unknown_word};
+use super::read::{Complaint, Section, as_table, count, or_unlimited, path, rate, size, text, unknown_word};
+use super::server::read_trash;
 use super::{FaultList, Rights, ServerConfig, UserConfig};
 
 /// The longest user name in bytes: it is part of a path, of every log line and of the login header.
 pub(crate) const MAX_NAME_BYTES: usize = 64;
-
-/// The text for a quota without limit.
-const UNLIMITED: &str = "unlimited";
 
 /// The users, and where in the text the home of each is set.
 pub(crate) fn read_all(
@@ -65,6 +63,9 @@ fn read(
         .flatten();
     let rights = section.take("rights", faults, rights);
     let max_sessions = section.take("max_sessions", faults, count(1, u64::from(u32::MAX)));
+    let trash = read_trash(&mut section, server.trash, faults);
+    let max_upload = section.take("max_upload", faults, or_unlimited(rate));
+    let max_download = section.take("max_download", faults, or_unlimited(rate));
     section.finish(faults);
     Some(UserConfig {
         verifier: verifier?,
@@ -73,6 +74,9 @@ fn read(
         max_files,
         rights: rights.unwrap_or(Rights::ALL),
         max_sessions: max_sessions.unwrap_or(server.limits.sessions_per_user),
+        trash,
+        max_upload: max_upload.unwrap_or(server.limits.upload_per_user),
+        max_download: max_download.unwrap_or(server.limits.download_per_user),
     })
 }
 
@@ -148,13 +152,4 @@ fn verifier(value: &DeValue<'_>) -> Result<Verifier, String> {
     text(value)?
         .parse()
         .map_err(|invalid: ftp_proto::scram::InvalidVerifier| invalid.to_string())
-}
-
-fn or_unlimited<T>(
-    convert: impl FnOnce(&DeValue<'_>) -> Result<T, String>,
-) -> impl FnOnce(&DeValue<'_>) -> Result<Option<T>, String> {
-    move |value| match value.as_str() {
-        Some(UNLIMITED) => Ok(None),
-        _ => convert(value).map(Some),
-    }
 }

@@ -1,12 +1,17 @@
 //! The native protocol of `docs/protocol.md`: TLS, hello, SCRAM login, pipelined requests.
 
 mod download;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+mod group;
 mod login;
+mod many;
 mod record;
 mod reply;
 mod request;
 mod session;
 mod small;
+mod trash;
 mod upload;
 mod wire;
 
@@ -24,10 +29,13 @@ use tokio_util::task::TaskTracker;
 
 use ftp_proto::scram::Binding;
 
-use crate::audit::{self, Who};
+use crate::audit::{self, Strangers, Who};
 use crate::gate::{Gate, Permit};
 use crate::site::Site;
 use crate::tls;
+
+/// Why a connection is closed that did not log in while others needed its place.
+const DISPLACED: &str = "no login yet when others needed the place";
 
 /// What every connection of this door needs.
 pub(crate) struct Door {
@@ -35,6 +43,8 @@ pub(crate) struct Door {
     pub(crate) gate: Arc<Gate>,
     /// Where work that outlives its session's wait is counted.
     pub(crate) tasks: TaskTracker,
+    /// What may be logged of connections that do not come to a login.
+    pub(crate) strangers: Strangers,
     /// No new requests; transfers may end.
     pub(crate) drain: CancellationToken,
     /// Everything ends now.
@@ -51,24 +61,39 @@ impl Door {
         permit: Permit,
         tls: Option<Arc<rustls::ServerConfig>>,
     ) {
+        let knock = permit.knock();
+        if !knock.is_zero() {
+            tokio::select! {
+                () = self.drain.cancelled() => return,
+                () = tokio::time::sleep(knock) => {}
+            }
+        }
         // Without it, small replies would wait for the client's acknowledgements.
         let _ = tcp.set_nodelay(true);
         let Some(tls) = tls else {
             return self.talk(tcp, Binding::None, peer, session, permit).await;
         };
-        let accepting = timeout(self.gate.limits().tls_timeout, tls::accept(tcp, tls));
+        let accepting = Box::pin(timeout(self.gate.limits().tls_timeout, tls::accept(tcp, tls)));
         let accepted = tokio::select! {
             () = self.drain.cancelled() => return,
+            () = permit.displaced().cancelled() => return self.login_failed(session, peer, None, DISPLACED),
             accepted = accepting => accepted,
         };
         let stream = match accepted {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return audit::login_failed(session, peer, None, &format!("TLS failed: {error}")),
-            Err(_) => return audit::login_failed(session, peer, None, "TLS took too long"),
+            Ok(Err(error)) => return self.login_failed(session, peer, None, &format!("TLS failed: {error}")),
+            Err(_) => return self.login_failed(session, peer, None, "TLS took too long"),
         };
         match tls::binding(&stream) {
             Ok(binding) => self.talk(stream, binding, peer, session, permit).await,
             Err(error) => audit::failure(Some(session), "cannot bind the login to TLS", &error),
+        }
+    }
+
+    /// Logs that a connection did not come to a login, unless its address has had enough lines.
+    fn login_failed(&self, session: u64, peer: SocketAddr, user: Option<&str>, cause: &str) {
+        if self.strangers.may_log(peer.ip()) {
+            audit::login_failed(session, peer, user, cause);
         }
     }
 
@@ -83,19 +108,17 @@ impl Door {
     ) {
         let began = Instant::now();
         let (read, write) = tokio::io::split(Box::new(stream) as Box<dyn wire::Io>);
-        let logging_in = login::run(self, read, write, binding, peer, session);
+        let logging_in = Box::pin(login::run(self, read, write, binding, peer, session));
         let entered = tokio::select! {
             () = self.drain.cancelled() => return,
+            () = permit.displaced().cancelled() => return self.login_failed(session, peer, None, DISPLACED),
             entered = logging_in => entered,
         };
         let Some(entered) = entered else { return };
         permit.logged_in();
-        let who = Who {
-            session,
-            peer,
-            user: Some(entered.user.clone()),
-        };
+        let who = Who::new(session, peer, Some(entered.user.clone()));
         audit::login(&who, began.elapsed().as_secs_f64());
-        session::run(self, entered, who).await;
+        // Boxed, so that a connection has room for what it needs now only.
+        Box::pin(session::run(self, entered, who, permit.toll())).await;
     }
 }

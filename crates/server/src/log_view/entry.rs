@@ -41,7 +41,7 @@ impl Entry {
     pub(super) fn failed(&self) -> bool {
         matches!(
             self.event(),
-            "failure" | "login_failed" | "session_refused" | "shut_out"
+            "failure" | "held_back" | "login_failed" | "session_refused" | "shut_out"
         ) || self.text("outcome").is_some_and(|outcome| outcome != "ok")
     }
 

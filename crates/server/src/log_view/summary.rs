@@ -122,7 +122,11 @@ impl Figures {
             }
             _ => {}
         }
-        self.failures += u64::from(entry.failed());
+        self.failures += if entry.event() == "held_back" {
+            entry.number("lines").unwrap_or(0)
+        } else {
+            u64::from(entry.failed())
+        };
         self.last_seen = self.last_seen.max(entry.time());
     }
 

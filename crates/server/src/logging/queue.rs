@@ -10,6 +10,12 @@ use std::time::Duration;
 /// Lines that may wait. At some 300 bytes each this is 2.5 MiB, and about a second of a busy server.
 const CAPACITY: usize = 8192;
 
+/// The bytes of all lines that may wait: some are longer, and a client decides how many.
+const CAPACITY_BYTES: usize = 8 * 1024 * 1024;
+
+/// How long lines gather, so that a busy server does not wake a thread for each of them.
+const GATHER: Duration = Duration::from_millis(5);
+
 /// How long the end waits for the lines that are left: a stopped terminal must not keep the process.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -25,8 +31,11 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct State {
     lines: VecDeque<Vec<u8>>,
+    bytes: usize,
     /// Lines that did not fit or could not be written since the last report.
     lost: u64,
+    /// The thread waits for the first line.
+    idle: bool,
     closed: bool,
     ended: bool,
 }
@@ -54,11 +63,14 @@ impl Queue {
     /// Adds a line, or counts it as lost when the queue is full or closed.
     pub(super) fn push(&self, line: Vec<u8>) {
         let mut state = self.lock();
-        if state.closed || state.lines.len() >= CAPACITY {
+        if state.closed || state.lines.len() >= CAPACITY || state.bytes + line.len() > CAPACITY_BYTES {
             state.lost += 1;
         } else {
+            state.bytes += line.len();
             state.lines.push_back(line);
-            self.work.notify_one();
+            if mem::take(&mut state.idle) {
+                self.work.notify_one();
+            }
         }
     }
 
@@ -77,11 +89,16 @@ impl Queue {
     fn run(&self, mut write: impl FnMut(&[u8]) -> io::Result<()>, report: impl Fn(u64) -> Vec<u8>) {
         loop {
             let (lines, lost, closed) = {
-                let state = self.lock();
-                let mut state = self
-                    .work
-                    .wait_while(state, |state| state.lines.is_empty() && !state.closed)
-                    .unwrap_or_else(PoisonError::into_inner);
+                let mut state = self.lock();
+                if state.lines.is_empty() {
+                    state.idle = true;
+                    state = self
+                        .work
+                        .wait_while(state, |state| state.lines.is_empty() && !state.closed)
+                        .unwrap_or_else(PoisonError::into_inner);
+                    state.idle = false;
+                }
+                state.bytes = 0;
                 (mem::take(&mut state.lines), mem::take(&mut state.lost), state.closed)
             };
             let mut unwritten = if lost > 0 && write(&report(lost)).is_err() {
@@ -105,6 +122,12 @@ impl Queue {
                 self.ended.notify_all();
                 return;
             }
+            // The first line after a pause is written at once; those behind it gather.
+            drop(
+                self.work
+                    .wait_timeout_while(state, GATHER, |state| !state.closed)
+                    .unwrap_or_else(PoisonError::into_inner),
+            );
         }
     }
 
@@ -169,6 +192,34 @@ mod tests {
         let lines: Vec<_> = written.iter().collect();
         assert_eq!(lines.len(), 1 + 1 + CAPACITY);
         assert_eq!(lines[1], b"lost 7");
+    }
+
+    #[test]
+    fn long_lines_are_bounded_by_their_bytes() {
+        let (entered, started) = mpsc::channel();
+        let (release, gate) = mpsc::channel::<()>();
+        let (sender, written) = mpsc::channel();
+        let queue = Queue::start(
+            "test",
+            move |line| {
+                entered.send(()).map_err(io::Error::other)?;
+                gate.recv().ok();
+                sender.send(line.len()).map_err(io::Error::other)
+            },
+            report,
+        )
+        .unwrap();
+        queue.push(b"first".to_vec());
+        started.recv().unwrap();
+        const LINES: usize = 4;
+        for _ in 0..LINES + 1 {
+            queue.push(vec![b'x'; CAPACITY_BYTES / LINES]);
+        }
+        drop(release);
+        queue.close();
+        let lines: Vec<_> = written.iter().collect();
+        assert_eq!(lines[1], b"lost 1".len());
+        assert_eq!(lines[2..], [CAPACITY_BYTES / LINES; LINES]);
     }
 
     #[test]

@@ -7,6 +7,10 @@ use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level};
 
+/// The longest text of a field. A name has at most 4,096 bytes, a client may send sixteen times as many,
+/// and each may take six when it is escaped.
+const MAX_FIELD_BYTES: usize = 12 * 1024;
+
 /// An event with its fields in the order in which they were written down.
 pub(super) struct Record {
     pub(super) time: Timestamp,
@@ -19,11 +23,17 @@ pub(super) struct Record {
     pub(super) fields: Vec<(&'static str, Value)>,
 }
 
+/// When something happened, for whoever reads the log.
+#[expect(clippy::disallowed_methods, reason = "shown only")]
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
 impl Record {
     pub(super) fn new(event: &Event<'_>) -> Self {
         let metadata = event.metadata();
         let mut record = Self {
-            time: Timestamp::now(),
+            time: now(),
             level: *metadata.level(),
             event: None,
             target: metadata.target(),
@@ -37,7 +47,7 @@ impl Record {
     /// The report of lines that could not be written.
     pub(super) fn lost(lines: u64) -> Self {
         Self {
-            time: Timestamp::now(),
+            time: now(),
             level: Level::ERROR,
             event: Some("failure".to_owned()),
             target: module_path!(),
@@ -47,12 +57,27 @@ impl Record {
     }
 
     fn put(&mut self, field: &Field, value: Value) {
+        let value = match value {
+            Value::String(text) => Value::String(bounded(text)),
+            value => value,
+        };
         match (field.name(), value) {
             ("event", Value::String(event)) => self.event = Some(event),
             ("message", Value::String(message)) => self.message = message,
             (name, value) => self.fields.push((name, value)),
         }
     }
+}
+
+/// The text, or its beginning and how much is missing.
+fn bounded(mut text: String) -> String {
+    if text.len() > MAX_FIELD_BYTES {
+        let end = text.floor_char_boundary(MAX_FIELD_BYTES);
+        let missing = text.len() - end;
+        text.truncate(end);
+        text.push_str(&format!("… ({missing} bytes more)"));
+    }
+    text
 }
 
 impl Visit for Record {

@@ -31,11 +31,7 @@ fn logged(report: impl FnOnce(&LogGuard)) -> (String, Vec<Value>) {
 }
 
 fn who() -> Who {
-    Who {
-        session: 7,
-        peer: SocketAddr::from(([192, 0, 2, 1], 4000)),
-        user: Some("alice".to_owned()),
-    }
+    Who::new(7, SocketAddr::from(([192, 0, 2, 1], 4000)), Some("alice".to_owned()))
 }
 
 #[test]
@@ -143,4 +139,43 @@ fn a_log_file_that_cannot_be_made_is_named() {
     fs::write(&blocked, "").unwrap();
     let error = subscriber(&config(&blocked.join("ftpd.jsonl"))).err().unwrap();
     assert!(error.to_string().contains("ftpd.jsonl"), "{error}");
+}
+
+#[test]
+fn a_field_of_any_length_makes_a_line_of_bounded_length() {
+    let path = "\u{1}".repeat(1 << 20);
+    let (text, lines) = logged(|_| {
+        let outcome = Outcome::Failed {
+            code: "bad_name",
+            cause: "too long",
+        };
+        audit::request(&who(), "rm", &path, None, outcome);
+    });
+    assert!(text.len() < 100 << 10, "{} bytes", text.len());
+    let shown = lines[0]["path"].as_str().unwrap();
+    assert!(shown.starts_with('\u{1}') && shown.ends_with(&format!("({} bytes more)", (1 << 20) - (12 << 10))));
+}
+
+#[test]
+fn failures_of_a_session_are_counted_when_they_are_too_many_to_read() {
+    let (_, lines) = logged(|_| {
+        let who = who();
+        let outcome = Outcome::Failed {
+            code: "not_found",
+            cause: "not there",
+        };
+        for _ in 0..5000 {
+            audit::request(&who, "rm", &"/f", None, outcome);
+        }
+        audit::request(&who, "rm", &"/g", None, Outcome::Done);
+        audit::session_end(&who, "closed by the client", 1.0, 5001);
+    });
+    let failed = lines.iter().filter(|line| line["outcome"] == "not_found").count() as u64;
+    assert!((1..=100).contains(&failed), "{failed} lines");
+    assert!(
+        lines.iter().any(|line| line["path"] == "/g"),
+        "what was done is always logged"
+    );
+    let told = lines.iter().find(|line| line["event"] == "held_back").unwrap();
+    assert_eq!(told["lines"].as_u64().unwrap() + failed, 5000);
 }

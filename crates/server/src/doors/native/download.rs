@@ -1,15 +1,15 @@
 //! Downloads: only what the client lacks, read ahead while the last chunk is on its way.
 
-use bytes::BytesMut;
 use ftp_digest::{Algorithm, Digest, Hasher};
-use ftp_proto::{BlockList, Code, DATA_HEAD_BYTES, Fault, MAX_DATA_BYTES, Re, begin_data, seal_data};
+use ftp_proto::{BlockList, Chunk, Code, Fault, MAX_DATA_BYTES, Re, Steps};
 use ftp_store::{Error, FilePath, ReadFile};
-use tokio::task::JoinHandle;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::record::Record;
 use super::reply;
-use super::request::{Stop, cancelled};
+use super::request::{Stop, cancelled, note_damage};
 use super::session::Session;
 
 /// A `get` as it was asked for.
@@ -63,9 +63,20 @@ pub(super) async fn run(session: &mut Session<'_>, id: u64, asked: Asked) -> Res
             body,
         },
     )?;
-    let mut record = Record::new(&session.who, "get", &asked.path, began);
+    let mut record = Record::new(session, "get", &asked.path, began);
     (record.size, record.kept, record.repaired) = (file.size(), kept, repaired);
-    match send(session, id, &file, ranges, proof, kept + repaired, &mut record.moved).await {
+    let is_whole = length == file.size();
+    let mut sent = send(session, id, &file, ranges, proof, kept + repaired, &mut record.moved).await;
+    if sent.is_ok()
+        && is_whole
+        && file
+            .kept_digest()
+            .is_some_and(|kept| kept.algorithm() != asked.algorithm)
+    {
+        // The client compares with what was read just now, which is no proof of what was stored.
+        sent = prove(session, id, &file).await.and(sent);
+    }
+    match sent {
         Ok(digest) => {
             if is_new {
                 file.keep_digest(digest).await;
@@ -84,10 +95,22 @@ pub(super) async fn run(session: &mut Session<'_>, id: u64, asked: Asked) -> Res
     }
 }
 
+/// Compares the file with its kept digest.
+async fn prove(session: &mut Session<'_>, id: u64, file: &ReadFile) -> Result<(), Stop> {
+    let proven = session
+        .wire
+        .unless_cancelled(id, file.prove())
+        .await?
+        .ok_or_else(cancelled)?;
+    proven.map_err(|error| {
+        note_damage(session, &error);
+        error.into()
+    })
+}
+
 async fn plan(session: &mut Session<'_>, id: u64, file: &ReadFile, asked: &Asked) -> Result<Plan, Stop> {
     let size = file.size();
     let kept_digest = file.kept_digest().filter(|kept| kept.algorithm() == asked.algorithm);
-    let proof = |hasher: Hasher| kept_digest.map_or(Proof::Computed(hasher), Proof::Kept);
     if let Some(list) = &asked.have {
         if asked.offset != 0 || asked.length.is_some() {
             return Err(Fault::new(Code::BadRequest, "`have` goes with neither `offset` nor `length`").into());
@@ -101,7 +124,9 @@ async fn plan(session: &mut Session<'_>, id: u64, file: &ReadFile, asked: &Asked
             }
             .into());
         }
-        let work = file.read_prefix(held.length(), held.block_bytes(), asked.algorithm);
+        // A kept digest spares the second hash.
+        let algorithm = kept_digest.is_none().then_some(asked.algorithm);
+        let work = file.read_prefix(held.length(), held.block_bytes(), algorithm);
         let (own, hasher) = session.wire.unless_cancelled(id, work).await?.ok_or_else(cancelled)??;
         let mut ranges: Vec<_> = own
             .differing(&held)
@@ -117,7 +142,7 @@ async fn plan(session: &mut Session<'_>, id: u64, file: &ReadFile, asked: &Asked
             kept: held.length() - repaired,
             repaired,
             length: size,
-            proof: proof(hasher),
+            proof: proof(kept_digest, hasher, asked.algorithm),
         });
     }
     if asked.offset > size {
@@ -125,12 +150,7 @@ async fn plan(session: &mut Session<'_>, id: u64, file: &ReadFile, asked: &Asked
         return Err(Fault::new(Code::BadRequest, message).into());
     }
     let length = asked.length.unwrap_or(u64::MAX).min(size - asked.offset);
-    let hasher = Hasher::new(asked.algorithm);
-    let proof = if length == size {
-        proof(hasher)
-    } else {
-        Proof::Computed(hasher)
-    };
+    let proof = proof(kept_digest.filter(|_| length == size), None, asked.algorithm);
     let ranges = if length == 0 {
         Vec::new()
     } else {
@@ -143,6 +163,11 @@ async fn plan(session: &mut Session<'_>, id: u64, file: &ReadFile, asked: &Asked
         length,
         proof,
     })
+}
+
+fn proof(kept: Option<Digest>, begun: Option<Hasher>, algorithm: Algorithm) -> Proof {
+    let compute = || Proof::Computed(begun.unwrap_or_else(|| Hasher::new(algorithm)));
+    kept.map_or_else(compute, Proof::Kept)
 }
 
 /// Sends the ranges; the digest for the trailer comes back.
@@ -172,33 +197,28 @@ async fn send(
         expected = to;
         // What the client holds was hashed while it was compared.
         let in_order = from >= held;
-        let mut at = from;
         let mut taken = if in_order { hasher.take() } else { None };
-        let mut next = Some(read(file, at, to, taken.take()));
+        let mut steps = Steps::new(from, to, MAX_DATA_BYTES);
+        let mut next = read(session, file, &mut steps, &mut taken);
         while let Some(reading) = next.take() {
-            let (chunk, running) = session
+            let chunks;
+            (chunks, taken) = session
                 .wire
-                .unless_cancelled(id, joined(reading))
+                .unless_cancelled(id, reading)
                 .await?
                 .ok_or_else(cancelled)??;
-            let length = (chunk.len() - DATA_HEAD_BYTES) as u64;
-            at += length;
-            taken = running;
-            if length == 0 {
-                // The file ends before the size it had when it was opened.
-                return Err(Error::SourceChanged {
-                    path: file.path().clone(),
+            next = read(session, file, &mut steps, &mut taken);
+            for chunk in chunks {
+                let length = chunk.payload().len() as u64;
+                session.wire.chunk(chunk);
+                if !session.wire.flush_unless_cancelled(id).await? {
+                    return Err(cancelled().into());
                 }
-                .into());
+                *moved += length;
+                if !session.pay_unless_cancelled(id).await? {
+                    return Err(cancelled().into());
+                }
             }
-            if at < to {
-                next = Some(read(file, at, to, taken.take()));
-            }
-            session.wire.data(seal_data(chunk)?);
-            if !session.wire.flush_unless_cancelled(id).await? {
-                return Err(cancelled().into());
-            }
-            *moved += length;
         }
         if in_order {
             hasher = taken;
@@ -222,18 +242,10 @@ async fn send(
     })
 }
 
-type Reading = JoinHandle<Result<(BytesMut, Option<Hasher>), Error>>;
+type Reading = BoxFuture<'static, Result<(Vec<Chunk>, Option<Hasher>), Error>>;
 
-/// Reads the next chunk, and hashes it, while the last one is on its way.
-fn read(file: &ReadFile, at: u64, to: u64, hasher: Option<Hasher>) -> Reading {
-    let file = file.clone();
-    let length = usize::try_from(to - at).unwrap_or(usize::MAX).min(MAX_DATA_BYTES);
-    tokio::spawn(async move { file.read_hashed(at, length, begin_data(length), hasher).await })
-}
-
-async fn joined(reading: Reading) -> Result<(BytesMut, Option<Hasher>), Error> {
-    match reading.await {
-        Ok(result) => result,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
+/// Begins to read the next step, and to hash it.
+fn read(session: &mut Session<'_>, file: &ReadFile, steps: &mut Steps, hasher: &mut Option<Hasher>) -> Option<Reading> {
+    let (from, chunks) = steps.next(|| session.wire.spent_chunk())?;
+    Some(file.read_chunks(from, chunks, hasher.take()).boxed())
 }

@@ -12,6 +12,7 @@ use ftp_proto::{
 };
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::time::{sleep, timeout};
+use zeroize::Zeroizing;
 
 use super::Door;
 use super::wire::{Io, Reader, Writer};
@@ -91,15 +92,15 @@ pub(super) async fn run(
     };
     let fault = match denied {
         Denied::Gone(cause) => {
-            audit::login_failed(session, peer, None, &cause);
+            door.login_failed(session, peer, None, &cause);
             return None;
         }
         Denied::Refused { fault, user, cause } => {
-            audit::login_failed(session, peer, user.as_deref(), &cause);
+            door.login_failed(session, peer, user.as_deref(), &cause);
             *fault
         }
         Denied::Wrong { user, cause } => {
-            audit::login_failed(session, peer, Some(&user), &cause.to_string());
+            door.login_failed(session, peer, Some(&user), &cause.to_string());
             let (pause, shut_out) = door.gate.failed(peer.ip(), &user);
             if let Some(failures) = shut_out {
                 audit::shut_out(peer.ip(), failures, limits.shut_out);
@@ -185,6 +186,7 @@ async fn login(
     };
     // Again, for many logins may have been begun before the first one failed.
     refuse_shut_out(door, peer)?;
+    let proof = Zeroizing::new(proof);
     let answer = exchange.finish(&proof).map_err(|cause| match cause {
         ScramError::Proof | ScramError::Binding | ScramError::Nonce => Denied::Wrong {
             user: user.clone(),
@@ -207,6 +209,11 @@ async fn login(
             cause: error.to_string(),
         }
     })?;
+    // The password was changed, or the user removed, since the challenge was made.
+    if account.revoked().is_cancelled() {
+        let cause = ScramError::Proof;
+        return Err(Denied::Wrong { user, cause });
+    }
     writer.send(&LoginReply::Welcome { message: answer }).await?;
     Ok((user, account, seat))
 }

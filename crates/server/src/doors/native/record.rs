@@ -5,7 +5,9 @@ use ftp_store::FilePath;
 use tokio::time::Instant;
 
 use super::request::Failure;
+use super::session::Session;
 use crate::audit::{self, Outcome, Transfer, Who};
+use crate::transfers::Running;
 
 /// What is known of a transfer so far. Dropped without an outcome it is logged as cut.
 pub(super) struct Record {
@@ -22,11 +24,15 @@ pub(super) struct Record {
     pub(super) repaired: u64,
     /// Bytes that went over the wire.
     pub(super) moved: u64,
+    _running: Running,
 }
 
 impl Record {
-    pub(super) fn new(who: &Who, op: &'static str, path: &FilePath, began: Instant) -> Self {
+    pub(super) fn new(session: &Session<'_>, op: &'static str, path: &FilePath, began: Instant) -> Self {
+        let who = &session.who;
+        let user = who.user.clone().unwrap_or_default();
         Self {
+            _running: session.door.site.transfers().begin(who.session, user, op, path),
             who: who.clone(),
             op,
             path: path.clone(),

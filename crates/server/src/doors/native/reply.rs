@@ -2,7 +2,9 @@
 
 use std::io;
 
-use ftp_proto::{Code, Entry, Fault, Kind, Staged, Stored, Timestamp, UsageReport, encode_name};
+use ftp_proto::{
+    Code, Entry, Fault, Kind, Reason, Restored, Staged, Stored, Timestamp, TrashItem, UsageReport, encode_name,
+};
 use ftp_store::{Error, FilePath, PathError};
 
 /// The fault that the client is told. Internal causes stay here; the log has them.
@@ -23,8 +25,14 @@ pub(super) fn fault(error: &Error) -> Fault {
         }
         Error::Io { source, .. } if is_full(source) => Fault::new(
             Code::NoSpace,
-            "the server's disk is full; what was sent so far is kept for a resume",
+            "the server's disk is full; remove something, or ask the administrator for room",
         ),
+        Error::Damaged { .. } => {
+            let mut fault = Fault::new(Code::DigestMismatch, message);
+            // It will be as damaged the next time.
+            fault.retry = false;
+            fault
+        }
         _ => Fault::new(
             code(error),
             if is_internal(error) {
@@ -42,7 +50,10 @@ const INTERNAL: &str = "the server failed to do this; its log says why";
 /// Whether the administrator has to look at it rather than the user.
 pub(super) fn is_internal(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if !is_full(source))
-        || matches!(error, Error::InUse { .. } | Error::PermissionDenied { .. })
+        || matches!(
+            error,
+            Error::FormatVersion { .. } | Error::HomeGone { .. } | Error::InUse { .. } | Error::PermissionDenied { .. }
+        )
 }
 
 fn is_full(source: &io::Error) -> bool {
@@ -52,18 +63,24 @@ fn is_full(source: &io::Error) -> bool {
 fn code(error: &Error) -> Code {
     match error {
         Error::Busy { .. } => Code::Busy,
-        Error::DigestMismatch { .. } => Code::DigestMismatch,
+        Error::Damaged { .. } | Error::DigestMismatch { .. } => Code::DigestMismatch,
         Error::Exists { .. } => Code::Exists,
         Error::HomeItself | Error::ReadOnly { .. } => Code::NotPermitted,
-        Error::InUse { .. } | Error::Io { .. } | Error::PermissionDenied { .. } => Code::Internal,
-        Error::Gap { .. } | Error::IntoItself { .. } | Error::StagingVersion { .. } => Code::BadRequest,
+        Error::FormatVersion { .. }
+        | Error::HomeGone { .. }
+        | Error::InUse { .. }
+        | Error::Io { .. }
+        | Error::PermissionDenied { .. } => Code::Internal,
+        Error::Gap { .. } | Error::IntoItself { .. } | Error::Mount { .. } | Error::StagingVersion { .. } => {
+            Code::BadRequest
+        }
         Error::IsDirectory { .. } => Code::IsDirectory,
         Error::LengthMismatch { .. } | Error::TooLong { .. } => Code::LengthMismatch,
         Error::NoSpace { .. } => Code::NoSpace,
         Error::NotAFile { .. } => Code::NotAFile,
         Error::NotDirectory { .. } => Code::NotDirectory,
         Error::NotEmpty { .. } => Code::NotEmpty,
-        Error::NotFound { .. } => Code::NotFound,
+        Error::NotFound { .. } | Error::NotInTrash { .. } => Code::NotFound,
         Error::OutsideHome { .. } => Code::OutsideHome,
         Error::Path(error) => path_code(error),
         Error::QuotaBytes { .. } => Code::QuotaBytes,
@@ -90,14 +107,18 @@ pub(super) fn wire_path(path: &FilePath) -> String {
     encode_name(&path.to_bytes())
 }
 
-pub(super) fn entry(entry: &ftp_store::Entry) -> Entry {
-    use std::os::unix::ffi::OsStrExt as _;
-    let kind = match entry.kind {
+fn kind(kind: ftp_store::Kind) -> Kind {
+    match kind {
         ftp_store::Kind::File => Kind::File,
         ftp_store::Kind::Directory => Kind::Dir,
         ftp_store::Kind::Symlink => Kind::Link,
         ftp_store::Kind::Other => Kind::Other,
-    };
+    }
+}
+
+pub(super) fn entry(entry: &ftp_store::Entry) -> Entry {
+    use std::os::unix::ffi::OsStrExt as _;
+    let kind = kind(entry.kind);
     Entry {
         name: if entry.name.is_empty() {
             "/".to_owned()
@@ -130,6 +151,36 @@ pub(super) fn usage(usage: &ftp_store::Usage) -> UsageReport {
         entries_limit: usage.entries_limit,
         entries: usage.entries,
         uploads: usage.uploads,
+        trash: usage.trash,
+        trash_limit: usage.trash_limit,
+        trash_entries: usage.trash_entries,
+    }
+}
+
+pub(super) fn trash_item(item: &ftp_store::TrashItem) -> TrashItem {
+    TrashItem {
+        item: item.id,
+        path: wire_path(&item.path),
+        reason: match item.reason {
+            ftp_store::Reason::Removed => Reason::Removed,
+            ftp_store::Reason::Replaced => Reason::Replaced,
+        },
+        discarded: time(item.discarded),
+        expires: item.expires_in.as_secs(),
+        kind: kind(item.kind),
+        size: item.bytes,
+        entries: item.entries,
+        mtime: time(item.modified),
+        digest: item.digest,
+    }
+}
+
+pub(super) fn restored(restored: &ftp_store::Restored) -> Restored {
+    Restored {
+        path: wire_path(&restored.path),
+        item: restored.id,
+        size: restored.bytes,
+        replaced: restored.replaced,
     }
 }
 

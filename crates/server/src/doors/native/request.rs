@@ -2,18 +2,19 @@
 
 use ftp_digest::Algorithm;
 use ftp_proto::{Code, Fault, MAX_HEADER_BYTES, Op, Page, ProtocolError, Re, Request, decode_name};
-use ftp_store::{Error, FilePath, Home};
+use ftp_store::{Disposal, Error, FilePath, Home};
 use tokio::time::Instant;
 
+use super::group::Work;
 use super::record::Record;
 use super::session::Session;
 use super::wire::End;
-use super::{download, reply, small, upload};
+use super::{download, many, reply, small, trash, upload};
 use crate::audit::{self, Outcome};
 use crate::config::Rights;
 
 /// How much JSON a page of a listing may take: well below the longest header.
-const PAGE_BYTES: usize = MAX_HEADER_BYTES / 2;
+pub(super) const PAGE_BYTES: usize = MAX_HEADER_BYTES / 2;
 
 /// What a request needs of its user's rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,12 +60,36 @@ fn needs(op: &Op) -> Needs {
         | Op::Pwd
         | Op::Quit
         | Op::Unknown => Needs::Nothing,
-        Op::Get { .. } | Op::Ls { .. } | Op::Stat { .. } | Op::Sum { .. } => Needs::Read,
-        Op::Cp { .. } | Op::Discard { .. } | Op::Mkdir { .. } | Op::Mv { .. } | Op::Put { .. } | Op::Uploads => {
-            Needs::Write
-        }
-        Op::Rm { .. } | Op::Rmdir { .. } => Needs::Delete,
+        Op::Get { .. } | Op::Ls { .. } | Op::Stat { .. } | Op::Sum { .. } | Op::Trash { .. } => Needs::Read,
+        Op::Cp { .. }
+        | Op::Discard { .. }
+        | Op::Mkdir { .. }
+        | Op::Mv { .. }
+        | Op::Put { .. }
+        | Op::Restore { .. }
+        | Op::Uploads => Needs::Write,
+        Op::Purge { .. } | Op::Rm { .. } | Op::Rmdir { .. } => Needs::Delete,
     }
+}
+
+/// Whether a failure is one that a sound client has no reason to meet in numbers, and that only costs. To find
+/// that a file is there already is the daily bread of whoever uploads a tree again.
+pub(super) fn is_nuisance(code: Code) -> bool {
+    !matches!(
+        code,
+        Code::Exists
+            | Code::IsDirectory
+            | Code::Internal
+            | Code::DigestMismatch
+            | Code::SourceChanged
+            | Code::TakenOver
+            | Code::ShuttingDown
+    )
+}
+
+/// Whether the request moves and changes nothing, so that only its number tells a client from a flood.
+fn asks_for_nothing(op: &Op) -> bool {
+    matches!(op, Op::Cancel { .. } | Op::Ping | Op::Pwd | Op::Unknown)
 }
 
 /// The name in the log.
@@ -82,13 +107,16 @@ fn name(op: &Op) -> &'static str {
         Op::Mkdir { .. } => "mkdir",
         Op::Mv { .. } => "mv",
         Op::Ping => "ping",
+        Op::Purge { .. } => "purge",
         Op::Put { .. } => "put",
         Op::Pwd => "pwd",
         Op::Quit => "quit",
+        Op::Restore { .. } => "restore",
         Op::Rm { .. } => "rm",
         Op::Rmdir { .. } => "rmdir",
         Op::Stat { .. } => "stat",
         Op::Sum { .. } => "sum",
+        Op::Trash { .. } => "trash",
         Op::Unknown => "unknown",
         Op::Uploads => "uploads",
     }
@@ -156,22 +184,34 @@ pub(super) fn cancelled() -> Fault {
     Fault::new(Code::Cancelled, "cancelled")
 }
 
-/// Serves one request: checks its right, does it, answers it, logs it.
+/// Serves one request, and those that have arrived right behind it and are done together with it.
 pub(super) async fn dispatch(session: &mut Session<'_>, request: Request) -> Result<(), End> {
+    if many::is_plain(&request) {
+        session.settle(0).await?;
+        return many::run(session, request).await;
+    }
+    alone(session, request).await
+}
+
+/// Serves one request: checks its right, does it, answers it, logs it.
+pub(super) async fn alone(session: &mut Session<'_>, request: Request) -> Result<(), End> {
     let Request { id, op } = request;
-    if !matches!(op, Op::Put { ask: false, .. }) {
-        // Requests are done in order; only small uploads may overlap each other.
+    if !matches!(op, Op::Put { ask: false, .. } | Op::Mkdir { parents: true, .. }) {
+        // Requests are done in order; only small uploads, and the directories for them, are done together.
         session.settle(0).await?;
     }
     let (needs, name) = (needs(&op), name(&op));
+    if asks_for_nothing(&op) {
+        session.note_nuisance();
+    }
     let path = path_text(&op);
     let result = if needs.are_met_by(session.rights()) {
         perform(session, id, op).await
     } else {
         if matches!(op, Op::Put { ask: false, .. }) {
             small::drain(session, id).await?;
-            session.settle(0).await?;
         }
+        session.settle(0).await?;
         let message = format!("this user lacks the right to {}; ask the administrator", needs.name());
         Err(Fault::new(Code::NotPermitted, message).into())
     };
@@ -185,6 +225,9 @@ pub(super) async fn dispatch(session: &mut Session<'_>, request: Request) -> Res
             };
             // To ask whether something is there, as clients do before they transfer, is no failure.
             if !(name == "stat" && fault.code == Code::NotFound) {
+                if is_nuisance(fault.code) {
+                    session.note_nuisance();
+                }
                 audit::request(&session.who, name, &path, None, outcome);
             }
             session.wire.reply(id, Re::Error(fault))?;
@@ -202,11 +245,16 @@ fn path_text(op: &Op) -> String {
         | Op::Ls { path, .. }
         | Op::Mkdir { path, .. }
         | Op::Put { path, .. }
-        | Op::Rm { path }
+        | Op::Rm { path, .. }
         | Op::Rmdir { path, .. }
         | Op::Stat { path, .. }
         | Op::Sum { path, .. } => path.clone(),
         Op::Cp { from, to, .. } | Op::Mv { from, to, .. } => format!("{from} -> {to}"),
+        Op::Restore { item, path, .. } => match (path, item) {
+            (Some(path), _) => path.clone(),
+            (None, item) => item.map(|item| format!("item {item}")).unwrap_or_default(),
+        },
+        Op::Trash { path } => path.clone().unwrap_or_default(),
         _ => String::new(),
     }
 }
@@ -269,6 +317,18 @@ async fn perform(session: &mut Session<'_>, id: u64, op: Op) -> Result<(), Stop>
             .await;
         }
         Op::Ls { path, digests } => list(session, id, &path, digests).await?,
+        Op::Mkdir { path, parents: true } => {
+            let path = match resolve(session, &path) {
+                Ok(path) => path,
+                Err(fault) => {
+                    // The answers before this one come first.
+                    session.settle(0).await?;
+                    return Err(fault.into());
+                }
+            };
+            let work = Work::directory(path.clone(), session.who.clone());
+            session.defer(id, path, 0, work).await?;
+        }
         Op::Mkdir { path, parents } => {
             let path = resolve(session, &path)?;
             session.home.make_dir(&path, parents).await?;
@@ -310,6 +370,7 @@ async fn perform(session: &mut Session<'_>, id: u64, op: Op) -> Result<(), Stop>
                 small::run(session, id, asked).await
             };
         }
+        Op::Purge { items } => trash::purge(session, id, items).await?,
         Op::Pwd => session.wire.reply(
             id,
             Re::Cwd {
@@ -321,16 +382,34 @@ async fn perform(session: &mut Session<'_>, id: u64, op: Op) -> Result<(), Stop>
             session.wire.flush().await?;
             return Err(End::Closed.into());
         }
-        Op::Rm { path } => {
+        Op::Restore {
+            item,
+            path,
+            to,
+            replace,
+        } => {
+            let asked = trash::Asked {
+                item,
+                path,
+                to,
+                replace,
+            };
+            trash::restore(session, id, asked).await?;
+        }
+        Op::Rm { path, forever } => {
             let path = resolve(session, &path)?;
-            session.home.remove_file(&path).await?;
+            session.home.remove_file(&path, disposal(forever)).await?;
             audit::request(&session.who, "rm", &path, None, Outcome::Done);
             session.wire.reply(id, Re::Ok)?;
         }
-        Op::Rmdir { path, recursive } => {
+        Op::Rmdir {
+            path,
+            recursive,
+            forever,
+        } => {
             let path = resolve(session, &path)?;
-            let work = session.home.remove_dir(&path, recursive);
-            session.wire.unless_cancelled(id, work).await?.ok_or_else(cancelled)??;
+            let work = session.home.remove_dir(&path, recursive, disposal(forever));
+            session.wire.busy(work).await??;
             audit::request(&session.who, "rmdir", &path, None, Outcome::Done);
             session.wire.reply(id, Re::Ok)?;
         }
@@ -340,6 +419,7 @@ async fn perform(session: &mut Session<'_>, id: u64, op: Op) -> Result<(), Stop>
             session.wire.reply(id, Re::Entry(reply::entry(&entry)))?;
         }
         Op::Sum { path, digest, fresh } => sum(session, id, &path, digest, fresh).await?,
+        Op::Trash { path } => trash::list(session, id, path.as_deref()).await?,
         Op::Uploads => {
             let uploads = session.home.uploads().await?;
             for upload in &uploads {
@@ -347,6 +427,7 @@ async fn perform(session: &mut Session<'_>, id: u64, op: Op) -> Result<(), Stop>
                 let uploads = vec![reply::staged(upload)];
                 session.wire.reply(id, Re::Uploads { uploads })?;
                 session.wire.flush_if_much().await?;
+                session.pay().await?;
             }
             session.wire.reply(id, Re::Ok)?;
         }
@@ -358,6 +439,10 @@ async fn perform(session: &mut Session<'_>, id: u64, op: Op) -> Result<(), Stop>
         }
     }
     Ok(())
+}
+
+fn disposal(forever: bool) -> Disposal {
+    if forever { Disposal::Forever } else { Disposal::Trash }
 }
 
 /// A path of the wire as a path in the home.
@@ -407,7 +492,7 @@ async fn copy(session: &mut Session<'_>, id: u64, from: &str, to: &str, replace:
         .into());
     }
     let replace = may_replace(&session.home, session.rights(), &to, replace).await?;
-    let record = Record::new(&session.who, "cp", &to, Instant::now());
+    let record = Record::new(session, "cp", &to, Instant::now());
     let work = session.home.copy(&from, &to, replace);
     let copied = session.wire.unless_cancelled(id, work).await?;
     match copied.ok_or_else(cancelled)? {
@@ -416,10 +501,19 @@ async fn copy(session: &mut Session<'_>, id: u64, from: &str, to: &str, replace:
             Ok(session.wire.reply(id, Re::Stored(reply::stored(&stored)))?)
         }
         Err(error) => {
+            note_damage(session, &error);
             let failure = with_existing(&session.home, error).await;
             record.failed(&failure);
             Ok(session.wire.reply(id, Re::Error(failure.fault))?)
         }
+    }
+}
+
+/// Tells the log of a damaged file, which is more than a request that failed.
+pub(super) fn note_damage(session: &Session<'_>, error: &Error) {
+    if let Error::Damaged { path, expected, found } = error {
+        let user = session.who.user.as_deref().unwrap_or_default();
+        audit::damaged(user, path, expected, found, None);
     }
 }
 
@@ -433,7 +527,18 @@ async fn sum(session: &mut Session<'_>, id: u64, path: &str, algorithm: Algorith
         Some(kept) => kept,
         None => {
             let work = file.digest(algorithm, fresh);
-            session.wire.unless_cancelled(id, work).await?.ok_or_else(cancelled)??
+            let digest = session.wire.unless_cancelled(id, work).await?.ok_or_else(cancelled)??;
+            if let Some(expected) = file.kept_digest().filter(|kept| kept.algorithm() == algorithm)
+                && expected != digest
+            {
+                let error = Error::Damaged {
+                    path: path.clone(),
+                    expected: Box::new(expected),
+                    found: Box::new(digest),
+                };
+                note_damage(session, &error);
+            }
+            digest
         }
     };
     Ok(session.wire.reply(
@@ -474,7 +579,7 @@ async fn list(session: &mut Session<'_>, id: u64, path: &str, digests: bool) -> 
             page.push(entry);
         }
         session.wire.reply(id, Re::Page(Page { entries: page }))?;
-        if !session.wire.flush_unless_cancelled(id).await? {
+        if !session.wire.flush_unless_cancelled(id).await? || !session.pay_unless_cancelled(id).await? {
             return Err(cancelled().into());
         }
     }

@@ -1,26 +1,33 @@
 //! The life of a session after its login, top to bottom.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
 use std::time::Duration;
 
-use ftp_proto::{BEAT_INTERVAL, Code, Fault, Re, Request};
+use bytes::Bytes;
+use ftp_proto::{BEAT_INTERVAL, Code, Fault, MAX_DATA_BYTES, Re, Request};
 use ftp_store::{FilePath, Home};
 use futures::FutureExt as _;
 use futures::future::{MaybeDone, maybe_done};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
+use super::group::{self, Work};
 use super::login::Entered;
-use super::wire::{End, Incoming, Wire};
+use super::wire::{End, Incoming, READ_AHEAD_BYTES, Wire};
 use super::{Door, request};
 use crate::audit::{self, Who};
 use crate::config::Rights;
+use crate::pace::{Purse, Toll};
 use crate::site::Account;
 
-/// How many small uploads of a session may be on their way to the disk at once. They share the cost of
-/// being made durable, and hold at most as many small files in memory.
-const MAX_PENDING: usize = 64;
+/// How many small uploads of a session, with the directories between them, may be on their way to the disk at
+/// once: a group that is being stored, and those that gather for the next one.
+const MAX_PENDING: usize = 256;
+
+/// How many of them are handed over as a group at the most. They share the cost of the hand-over and of being
+/// made durable, and a file descriptor each meanwhile.
+const MAX_GROUP: usize = 128;
 
 /// How many bytes of small uploads may wait for the disk.
 const MAX_PENDING_BYTES: usize = 4 * 1024 * 1024;
@@ -36,8 +43,16 @@ pub(super) struct Session<'a> {
     pub(super) home: Home,
     pub(super) cwd: FilePath,
     account: &'a Account,
+    purse: Purse,
+    requests: &'a mut u64,
+    /// Small uploads whose answers are outstanding, first those of the running group.
     pending: VecDeque<Pending>,
     pending_bytes: usize,
+    /// The files among them.
+    pending_files: HashSet<FilePath>,
+    /// What gathers for the next group.
+    gathered: Vec<Work>,
+    running: Option<Running>,
 }
 
 /// A small upload whose answer is outstanding.
@@ -45,12 +60,22 @@ struct Pending {
     id: u64,
     bytes: usize,
     path: FilePath,
-    task: MaybeDone<JoinHandle<Re>>,
+}
+
+/// The first so many of the pending, which are being stored.
+struct Running {
+    count: usize,
+    job: MaybeDone<JoinHandle<Vec<Re>>>,
 }
 
 /// Serves requests until the session ends, and logs why it did.
-pub(super) async fn run(door: &Door, entered: Entered, who: Who) {
-    let began = Instant::now();
+pub(super) async fn run(door: &Door, entered: Entered, who: Who, toll: &Toll) {
+    let mut life = Life {
+        who: &who,
+        began: Instant::now(),
+        requests: 0,
+        cause: None,
+    };
     let Entered {
         account,
         seat,
@@ -59,14 +84,14 @@ pub(super) async fn run(door: &Door, entered: Entered, who: Who) {
         ..
     } = entered;
     let mut wire = Wire::new(reader, writer);
-    let mut requests = 0;
+    let purse = Purse::new(account.tolls(), toll);
     let end = tokio::select! {
         biased;
         () = door.cut.cancelled() => shutting_down(),
         () = account.revoked().cancelled() => {
             End::Bye(Fault::new(Code::LoginFailed, "the administrator changed or removed this account"))
         }
-        end = serve(door, &account, &mut wire, &who, &mut requests) => match end {
+        end = serve(door, &account, &mut wire, purse, &who, &mut life.requests) => match end {
             Err(end) => end,
             Ok(never) => match never {},
         },
@@ -74,20 +99,37 @@ pub(super) async fn run(door: &Door, entered: Entered, who: Who) {
     if let End::Lost(error) = &end {
         tracing::debug!(session = who.session, error = %error, "connection lost");
     }
-    wire.close(&end).await;
-    audit::session_end(&who, &end.to_string(), began.elapsed().as_secs_f64(), requests);
+    Box::pin(wire.close(&end)).await;
+    life.cause = Some(end.to_string());
+    drop(life);
     drop(seat);
 }
 
+/// Logs the end of a session, also when its task panics.
+struct Life<'a> {
+    who: &'a Who,
+    began: Instant,
+    requests: u64,
+    cause: Option<String>,
+}
+
+impl Drop for Life<'_> {
+    fn drop(&mut self) {
+        let cause = self.cause.as_deref().unwrap_or("a fault of the server");
+        audit::session_end(self.who, cause, self.began.elapsed().as_secs_f64(), self.requests);
+    }
+}
+
 /// Opens the home, which the first time may take longer than a login may, and serves requests in it.
-async fn serve(
-    door: &Door,
-    account: &Account,
-    wire: &mut Wire,
+async fn serve<'a>(
+    door: &'a Door,
+    account: &'a Account,
+    wire: &'a mut Wire,
+    purse: Purse,
     who: &Who,
-    requests: &mut u64,
+    requests: &'a mut u64,
 ) -> Result<Infallible, End> {
-    let home = wire.busy(door.site.open(account)).await?.map_err(|error| {
+    let home = wire.busy(Box::pin(door.site.open(account))).await?.map_err(|error| {
         audit::failure(Some(who.session), "cannot open a home", &error);
         let message = "the server cannot open this user's home; its log says why";
         End::Bye(Fault::new(Code::Internal, message))
@@ -99,13 +141,19 @@ async fn serve(
         home,
         cwd: FilePath::root(),
         account,
+        purse,
+        requests,
         pending: VecDeque::new(),
         pending_bytes: 0,
+        pending_files: HashSet::new(),
+        gathered: Vec::new(),
+        running: None,
     };
     loop {
         let request = session.next().await?;
-        *requests += 1;
-        request::dispatch(&mut session, request).await?;
+        session.count_request();
+        // Boxed, so that a session that waits does not hold room for the largest request.
+        Box::pin(request::dispatch(&mut session, request)).await?;
     }
 }
 
@@ -122,20 +170,32 @@ impl Session<'_> {
         let idle = self.idle_timeout();
         loop {
             self.answer_finished().await?;
+            self.pay().await?;
             if self.wire.ready()? {
                 return expect_request(self.wire.receive(idle).await?);
             }
+            if self.gathered.len() < MAX_GROUP
+                && !self.gathered.is_empty()
+                && let Some(incoming) = self.wire.receive(idle).now_or_never()
+            {
+                return expect_request(incoming?);
+            }
+            self.start_group();
             self.wire.flush().await?;
             if self.door.drain.is_cancelled() && self.pending.is_empty() {
                 return Err(shutting_down());
             }
             let Self {
-                wire, pending, door, ..
+                wire,
+                pending,
+                running,
+                door,
+                ..
             } = self;
             tokio::select! {
                 biased;
                 incoming = wire.receive(idle) => return expect_request(incoming?),
-                () = finished(pending.front_mut()) => {}
+                () = finished(running.as_mut()) => {}
                 () = door.drain.cancelled(), if pending.is_empty() => return Err(shutting_down()),
                 () = tokio::time::sleep(SHRINK_AFTER), if pending.is_empty() => {
                     wire.shrink();
@@ -159,74 +219,176 @@ impl Session<'_> {
         self.account.rights()
     }
 
-    /// Lets a small upload go on by itself. Its answer is sent in its turn.
-    pub(super) async fn defer(
-        &mut self,
-        id: u64,
-        path: FilePath,
-        bytes: usize,
-        task: impl Future<Output = Re> + Send + 'static,
-    ) -> Result<(), End> {
-        // Two uploads to one path must not overtake each other.
-        if self.pending.iter().any(|pending| pending.path == path) {
+    /// Waits until what was moved and asked for is within the user's and the address's rates.
+    pub(super) async fn pay(&mut self) -> Result<(), End> {
+        let moved = self.wire.take_moved();
+        self.purse.owe_bytes(moved.received, moved.sent);
+        if self.purse.pay().now_or_never().is_none() {
+            // What is answered already does not wait.
+            self.wire.flush().await?;
+            let Self {
+                wire,
+                purse,
+                door,
+                pending,
+                ..
+            } = self;
+            tokio::select! {
+                biased;
+                // Boxed, so that a session that waits for requests has no room for it.
+                paid = wire.while_present(Box::pin(purse.pay())) => paid?,
+                () = door.drain.cancelled(), if pending.is_empty() => return Err(shutting_down()),
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Session::pay`] in the middle of a transfer; `false` when the client cancels it.
+    pub(super) async fn pay_unless_cancelled(&mut self, id: u64) -> Result<bool, End> {
+        let moved = self.wire.take_moved();
+        self.purse.owe_bytes(moved.received, moved.sent);
+        if self.purse.pay().now_or_never().is_some() {
+            return Ok(true);
+        }
+        let Self { wire, purse, .. } = self;
+        let paid = wire.unless_cancelled(id, purse.pay()).await?.is_some();
+        wire.excuse_silence();
+        Ok(paid)
+    }
+
+    /// A chunk of an upload together with those behind it that are there already. Under a rate no more than one
+    /// chunk's length, which is paid before the next one is taken.
+    pub(super) fn gather(&mut self, chunk: Bytes) -> Result<Vec<Bytes>, End> {
+        let most = if self.purse.limits_uploads() {
+            MAX_DATA_BYTES
+        } else {
+            READ_AHEAD_BYTES
+        };
+        self.wire.gather(chunk, most)
+    }
+
+    /// Counts a request that is about to be done.
+    pub(super) fn count_request(&mut self) {
+        *self.requests += 1;
+        self.purse.owe_request();
+    }
+
+    /// Notes that the request at hand failed, or asked for nothing.
+    pub(super) fn note_nuisance(&mut self) {
+        self.purse.owe_nuisance();
+    }
+
+    /// Lets small work go on by itself, with others as a group. Its answer is sent in its turn.
+    pub(super) async fn defer(&mut self, id: u64, path: FilePath, bytes: usize, work: Work) -> Result<(), End> {
+        // What is done to one path, or to something above it, must not be overtaken.
+        if self.is_pending(&path) {
             self.settle(0).await?;
         }
-        let task = maybe_done(self.door.tasks.spawn(task));
-        self.pending.push_back(Pending { id, bytes, path, task });
+        if work.is_file() {
+            self.pending_files.insert(path.clone());
+        }
+        self.pending.push_back(Pending { id, bytes, path });
         self.pending_bytes += bytes;
-        while self.pending.len() > MAX_PENDING || self.pending_bytes > MAX_PENDING_BYTES {
+        self.gathered.push(work);
+        if self.gathered.len() >= MAX_GROUP {
+            self.answer_finished().await?;
+            self.start_group();
+        }
+        while self.pending.len() >= MAX_PENDING || self.pending_bytes > MAX_PENDING_BYTES {
             self.settle(self.pending.len() - 1).await?;
         }
         Ok(())
+    }
+
+    /// Whether a pending file has this path, or one above it.
+    fn is_pending(&self, path: &FilePath) -> bool {
+        if self.pending_files.is_empty() {
+            return false;
+        }
+        let mut next = Some(path.clone());
+        while let Some(path) = next {
+            if self.pending_files.contains(&path) {
+                return true;
+            }
+            next = path.parent();
+        }
+        false
+    }
+
+    /// Hands over what has gathered, unless a group is being stored.
+    fn start_group(&mut self) {
+        if self.running.is_some() || self.gathered.is_empty() {
+            return;
+        }
+        let count = self.gathered.len().min(MAX_GROUP);
+        let group: Vec<_> = self.gathered.drain(..count).collect();
+        self.running = Some(Running {
+            count: group.len(),
+            job: maybe_done(self.door.tasks.spawn(group::run(self.home.clone(), group))),
+        });
     }
 
     /// Waits until at most `leave` small uploads are outstanding, and queues their answers.
     pub(super) async fn settle(&mut self, leave: usize) -> Result<(), End> {
         while self.pending.len() > leave {
-            let Some(mut first) = self.pending.pop_front() else {
+            self.start_group();
+            let Some(mut running) = self.running.take() else {
                 break;
             };
-            if (&mut first.task).now_or_never().is_none() {
+            if (&mut running.job).now_or_never().is_none() {
                 self.wire.flush().await?;
                 // The disk may be slow; the client must not take that for death.
-                while timeout(BEAT_INTERVAL, &mut first.task).await.is_err() {
+                while timeout(BEAT_INTERVAL, &mut running.job).await.is_err() {
                     self.wire.reply(0, Re::Beat)?;
                     self.wire.flush().await?;
                 }
             }
-            self.pending_bytes -= first.bytes;
-            let done = std::pin::Pin::new(&mut first.task)
+            let done = std::pin::Pin::new(&mut running.job)
                 .take_output()
                 .expect("it has just ended");
-            let re = done.unwrap_or_else(|error| {
-                audit::failure(Some(self.who.session), "an upload ended unexpectedly", &error);
-                Re::Error(Fault::new(
-                    Code::Internal,
-                    "the server failed to do this; its log says why",
-                ))
-            });
-            self.wire.reply(first.id, re)?;
-            self.wire.flush_if_much().await?;
+            let (count, failed) = (running.count, done.as_ref().is_err());
+            if let Err(error) = &done {
+                audit::failure(Some(self.who.session), "an upload ended unexpectedly", error);
+            }
+            // The next ones are stored while these are answered.
+            self.start_group();
+            let mut answers = done.unwrap_or_default().into_iter();
+            for first in self.pending.drain(..count).collect::<Vec<_>>() {
+                self.pending_bytes -= first.bytes;
+                self.pending_files.remove(&first.path);
+                let re = answers.next().filter(|_| !failed).unwrap_or_else(unexpected_end);
+                if matches!(&re, Re::Error(fault) if request::is_nuisance(fault.code)) {
+                    self.purse.owe_nuisance();
+                }
+                self.wire.reply(first.id, re)?;
+                self.wire.flush_if_much().await?;
+            }
         }
         Ok(())
     }
 
     async fn answer_finished(&mut self) -> Result<(), End> {
-        while self
-            .pending
-            .front_mut()
-            .is_some_and(|pending| (&mut pending.task).now_or_never().is_some())
+        while let Some(running) = &mut self.running
+            && (&mut running.job).now_or_never().is_some()
         {
-            self.settle(self.pending.len() - 1).await?;
+            let leave = self.pending.len() - running.count;
+            self.settle(leave).await?;
         }
         Ok(())
     }
 }
 
-/// Waits for the end of an upload's task, whose result stays in its place.
-async fn finished(pending: Option<&mut Pending>) {
-    match pending {
-        Some(pending) => (&mut pending.task).await,
+fn unexpected_end() -> Re {
+    Re::Error(Fault::new(
+        Code::Internal,
+        "the server failed to do this; its log says why",
+    ))
+}
+
+/// Waits for the end of a group, whose results stay in their place.
+async fn finished(running: Option<&mut Running>) {
+    match running {
+        Some(running) => (&mut running.job).await,
         None => std::future::pending().await,
     }
 }

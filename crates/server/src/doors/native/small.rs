@@ -1,15 +1,16 @@
 //! Small uploads, which go without asking: their body is taken in whole, and they are stored while the
 //! next ones arrive, so that many of them share the cost of being made durable.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use ftp_digest::Digest;
-use ftp_proto::{Code, Fault, MAX_DATA_BYTES, Op, ProtocolError, Re};
-use ftp_store::{Error, FilePath, Home, Resume, Stored, UploadSpec};
+use ftp_proto::{Code, Fault, MAX_DATA_BYTES, Op, ProtocolError};
+use ftp_store::{Resume, SmallUpload, UploadSpec};
 use tokio::time::Instant;
 
+use super::group::Work;
 use super::record::Record;
 use super::reply;
-use super::request::{Stop, may_replace, resolve, with_existing};
+use super::request::{Stop, may_replace, resolve};
 use super::session::Session;
 use super::upload::Asked;
 use super::wire::{End, Incoming};
@@ -31,7 +32,7 @@ pub(super) async fn run(session: &mut Session<'_>, id: u64, asked: Asked) -> Res
     let began = Instant::now();
     let body = body(session, id).await?;
     let outcome = prepare(session, asked, body).await;
-    let (path, spec, bytes, length, digest) = match outcome {
+    let upload = match outcome {
         Ok(prepared) => prepared,
         Err(stop) => {
             // The answers before this one come first.
@@ -39,24 +40,10 @@ pub(super) async fn run(session: &mut Session<'_>, id: u64, asked: Asked) -> Res
             return Err(stop);
         }
     };
-    let (home, size) = (session.home.clone(), bytes.len());
-    let mut record = Record::new(&session.who, "put", &path, began);
-    (record.size, record.moved) = (length, length);
-    let target = path.clone();
-    let work = async move {
-        match store(&home, &path, spec, bytes, length, digest).await {
-            Ok(stored) => {
-                record.done(stored.size, stored.digest);
-                Re::Stored(reply::stored(&stored))
-            }
-            Err(error) => {
-                let failure = with_existing(&home, error).await;
-                record.failed(&failure);
-                Re::Error(failure.fault)
-            }
-        }
-    };
-    Ok(session.defer(id, target, size, work).await?)
+    let mut record = Record::new(session, "put", &upload.path, began);
+    (record.size, record.moved) = (upload.length, upload.length);
+    let (path, size) = (upload.path.clone(), upload.bytes.len());
+    Ok(session.defer(id, path, size, Work::file(upload, record)).await?)
 }
 
 /// Passes over the body of a refused upload.
@@ -64,9 +51,7 @@ pub(super) async fn drain(session: &mut Session<'_>, id: u64) -> Result<(), End>
     body(session, id).await.map(drop)
 }
 
-type Prepared = (FilePath, UploadSpec, Bytes, u64, Digest);
-
-async fn prepare(session: &mut Session<'_>, asked: Asked, body: Body) -> Result<Prepared, Stop> {
+async fn prepare(session: &mut Session<'_>, asked: Asked, body: Body) -> Result<SmallUpload, Stop> {
     let path = resolve(session, &asked.path)?;
     let (bytes, length, digest) = match body {
         Body::Whole { bytes, length, digest } => (bytes, length, digest),
@@ -90,46 +75,40 @@ async fn prepare(session: &mut Session<'_>, asked: Asked, body: Body) -> Result<
         make_parents: asked.parents,
         keep: false,
     };
-    Ok((path, spec, bytes, length, digest))
+    Ok(SmallUpload {
+        path,
+        spec,
+        bytes,
+        length,
+        digest,
+    })
 }
 
 async fn body(session: &mut Session<'_>, id: u64) -> Result<Body, End> {
-    let mut bytes = Bytes::new();
+    // The usual body is one chunk, and is kept without a copy; further ones are joined.
+    let (mut first, mut joined) = (Bytes::new(), BytesMut::new());
     let (mut too_long, idle) = (false, session.idle_timeout());
     loop {
         match session.wire.receive(idle).await? {
-            Incoming::Data(chunk) if too_long || bytes.len() + chunk.len() > MAX_DATA_BYTES => {
+            Incoming::Data(chunk) if too_long || first.len() + joined.len() + chunk.len() > MAX_DATA_BYTES => {
                 too_long = true;
-                bytes = Bytes::new();
+                (first, joined) = (Bytes::new(), BytesMut::new());
             }
-            // The usual body is one chunk, and is kept without a copy.
-            Incoming::Data(chunk) if bytes.is_empty() => bytes = chunk,
-            Incoming::Data(chunk) => bytes = [bytes, chunk].concat().into(),
+            Incoming::Data(chunk) if first.is_empty() && joined.is_empty() => first = chunk,
+            Incoming::Data(chunk) => {
+                joined.extend_from_slice(&std::mem::take(&mut first));
+                joined.extend_from_slice(&chunk);
+            }
             Incoming::Request(request) if request.id == id => match request.op {
                 Op::End { .. } if too_long => return Ok(Body::TooLong),
-                Op::End { length, digest } => return Ok(Body::Whole { bytes, length, digest }),
+                Op::End { length, digest } => {
+                    let bytes = if joined.is_empty() { first } else { joined.freeze() };
+                    return Ok(Body::Whole { bytes, length, digest });
+                }
                 Op::Fail { message } => return Ok(Body::Failed(message)),
                 _ => return Err(ProtocolError::Unexpected("request within a body").into()),
             },
             Incoming::Request(_) => return Err(ProtocolError::Unexpected("request within a body").into()),
         }
     }
-}
-
-async fn store(
-    home: &Home,
-    path: &FilePath,
-    spec: UploadSpec,
-    bytes: Bytes,
-    length: u64,
-    digest: Digest,
-) -> Result<Stored, Error> {
-    let mut upload = home.begin_upload(path, spec).await?;
-    let stored = async {
-        if !bytes.is_empty() {
-            upload.write_at(0, bytes).await?;
-        }
-        upload.commit(length, digest).await
-    };
-    stored.await
 }

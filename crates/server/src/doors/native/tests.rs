@@ -15,6 +15,9 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::config::{Limits, Rights, UserConfig};
 
+mod groups;
+mod rates;
+
 /// A pipe so small that no frame fits into it.
 const PIPE_BYTES: usize = 37;
 
@@ -22,6 +25,7 @@ const PIPE_BYTES: usize = 37;
 struct House {
     door: Arc<Door>,
     dir: tempfile::TempDir,
+    alice: UserConfig,
 }
 
 impl House {
@@ -30,6 +34,11 @@ impl House {
     }
 
     fn with(rights: Rights, quota: Option<u64>) -> Self {
+        Self::with_limits(rights, quota, Limits::default())
+    }
+
+    /// Alice's rates are those of the limits.
+    fn with_limits(rights: Rights, quota: Option<u64>, limits: Limits) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = StoreOptions {
             durability: ftp_store::Durability::None,
@@ -42,20 +51,34 @@ impl House {
             quota,
             max_files: None,
             rights,
+            trash: ftp_store::TrashPolicy::default(),
             max_sessions: 4,
+            max_upload: limits.upload_per_user,
+            max_download: limits.download_per_user,
         };
-        site.apply(&[("alice".to_owned(), alice)].into());
+        site.apply(&[("alice".to_owned(), alice.clone())].into(), &limits);
         let door = Door {
             site: Arc::new(site),
-            gate: Gate::new(Limits::default()),
+            gate: Gate::new(limits),
             tasks: TaskTracker::new(),
+            strangers: Strangers::new(),
             drain: CancellationToken::new(),
             cut: CancellationToken::new(),
         };
         Self {
             door: Arc::new(door),
             dir,
+            alice,
         }
+    }
+
+    /// As a reload of the configuration does.
+    fn change(&self, change: impl FnOnce(&mut UserConfig)) {
+        let mut alice = self.alice.clone();
+        change(&mut alice);
+        self.door
+            .site
+            .apply(&[("alice".to_owned(), alice)].into(), &Limits::default());
     }
 
     /// A connection on which nothing was said yet.
@@ -141,7 +164,7 @@ impl Peer {
     async fn send_data(&mut self, bytes: &[u8]) {
         let mut frame = begin_data(bytes.len());
         frame.extend_from_slice(bytes);
-        self.writer.data(seal_data(frame).unwrap());
+        self.writer.data(&seal_data(frame).unwrap());
         self.writer.flush().await.unwrap();
     }
 
@@ -607,4 +630,77 @@ async fn a_drain_ends_idle_sessions_and_lets_transfers_end() {
         )
     ));
     assert_eq!(house.file("f"), b"hello");
+}
+
+#[tokio::test]
+async fn a_connection_holds_room_only_for_what_it_does() {
+    let house = House::new();
+    let peer: SocketAddr = "127.0.0.1:9".parse().unwrap();
+    let permit = house.door.gate.admit(peer.ip()).unwrap();
+    let (_here, there) = tokio::io::duplex(PIPE_BYTES);
+    let future = house.door.talk(there, Binding::None, peer, 1, permit);
+    // The futures of a login and of each request are boxed while they run; all of them would be ten times
+    // as much.
+    assert!(size_of_val(&future) < 1200, "{} bytes", size_of_val(&future));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_comes_by_the_byte_is_waited_for_no_longer_than_silence() {
+    let house = House::new();
+    for kind in [1, 2] {
+        let Peer {
+            mut reader,
+            mut writer,
+            server,
+        } = house.enter().await;
+        let reading = tokio::spawn(async move { while let Ok(Some(_)) = reader.next().await {} });
+        let began = Instant::now();
+        let mut frame = vec![0, 0, 1, 0, kind];
+        frame.resize(260, b' ');
+        let mut sent = 0;
+        for byte in frame {
+            writer.data(&[byte]);
+            if writer.flush().await.is_err() {
+                break;
+            }
+            sent += 1;
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+        // A beat can not stand within a frame, so what arrived whole last counts.
+        assert!(sent > 50 && sent < 70, "{sent} bytes");
+        assert!(began.elapsed() < ftp_proto::PEER_TIMEOUT + std::time::Duration::from_secs(5));
+        server.await.unwrap();
+        reading.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_read_its_answer_is_cut_though_it_beats() {
+    let house = House::new();
+    let home = house.dir.path().join("alice");
+    for (name, op) in [
+        ("large", get("/large")),
+        (
+            "listing",
+            Op::Ls {
+                path: "/".to_owned(),
+                digests: false,
+            },
+        ),
+    ] {
+        let mut peer = house.enter().await;
+        std::fs::write(home.join(name), vec![7; 1_000_000]).unwrap();
+        let began = Instant::now();
+        peer.send(1, op).await;
+        let beat = Request { id: 0, op: Op::Beat };
+        // The pipe is small: at some time a beat is not taken either, and then the other end is gone.
+        while timeout(ftp_proto::PEER_TIMEOUT, peer.writer.send(&beat))
+            .await
+            .is_ok_and(|sent| sent.is_ok())
+        {
+            tokio::time::sleep(ftp_proto::BEAT_INTERVAL).await;
+            assert!(began.elapsed() < 3 * ftp_proto::PEER_TIMEOUT, "{name} is held for ever");
+        }
+        peer.server.await.unwrap();
+    }
 }

@@ -64,7 +64,7 @@ pub(super) async fn run(session: &mut Session<'_>, id: u64, asked: Asked) -> Res
         Ok(upload) => upload,
         Err(error) => return Err(with_existing(&session.home, error).await.into()),
     };
-    let mut record = Record::new(&session.who, "put", &path, began);
+    let mut record = Record::new(session, "put", &path, began);
     record.size = asked.size.unwrap_or(0);
     record.kept = upload.held();
     let have = if upload.held() > 0 {
@@ -119,29 +119,51 @@ fn refuse(session: &mut Session<'_>, id: u64, failure: Failure) -> Result<(), St
 async fn body(session: &mut Session<'_>, id: u64, mut upload: Upload, record: &mut Record) -> Result<Body, End> {
     let superseded = upload.superseded();
     let (held, idle) = (upload.held(), session.idle_timeout());
-    let mut position = held;
+    let (mut position, mut is_cancelled, mut is_writing) = (held, false, false);
     loop {
         let incoming = tokio::select! {
             biased;
             () = superseded.cancelled() => {
                 return Ok(Body::Stopped(Error::Superseded { path: upload.path().clone() }.into()));
             }
+            // A failure is told at once, even if the client has nothing more to send for now.
+            written = upload.written(), if is_writing => {
+                is_writing = false;
+                match written {
+                    Ok(()) => continue,
+                    Err(error) => {
+                        drop(upload);
+                        return refuse_rest(session, id, idle, error.into()).await;
+                    }
+                }
+            }
             incoming = session.wire.receive(idle) => incoming?,
         };
         match incoming {
             Incoming::Data(chunk) => {
-                let length = chunk.len() as u64;
-                // The next chunk is read while this one waits for the disk.
-                if let Err(error) = session.wire.busy(upload.write_at(position, chunk)).await? {
+                let chunks = session.gather(chunk)?;
+                let length = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+                // The next chunks are read while these wait for the disk.
+                if let Err(error) = session.wire.busy(upload.write_chunks(position, chunks)).await? {
                     // Path and quota are free again before the client has stopped.
                     drop(upload);
                     return refuse_rest(session, id, idle, error.into()).await;
                 }
+                is_writing = true;
                 let repaired = held.saturating_sub(position).min(length);
                 record.repaired += repaired;
                 record.kept = record.kept.saturating_sub(repaired);
                 record.moved += length;
                 position += length;
+                if is_cancelled {
+                    continue;
+                }
+                tokio::select! {
+                    biased;
+                    () = superseded.cancelled() => {}
+                    // The cancel comes in its turn, behind what was read ahead of it.
+                    paid = session.pay_unless_cancelled(id) => is_cancelled = !paid?,
+                }
             }
             Incoming::Request(Request {
                 op: Op::Cancel { target },
@@ -182,7 +204,7 @@ async fn refuse_rest(session: &mut Session<'_>, id: u64, idle: Duration, failure
     session.wire.flush().await?;
     loop {
         match session.wire.receive(idle).await? {
-            Incoming::Data(_) => {}
+            Incoming::Data(_) => session.pay().await?,
             Incoming::Request(request) if request.id == id => match request.op {
                 Op::At { .. } => {}
                 Op::End { .. } | Op::Fail { .. } => return Ok(Body::Refused(failure)),

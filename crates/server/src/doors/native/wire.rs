@@ -4,10 +4,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use ftp_proto::{
-    BEAT_INTERVAL, Fault, Frame, FrameReader, FrameWriter, MAX_DATA_BYTES, Op, PEER_TIMEOUT, ProtocolError, Re, Reply,
-    Request,
+    BEAT_INTERVAL, Chunk, DATA_HEAD_BYTES, Fault, Frame, FrameReader, FrameWriter, MAX_DATA_BYTES, Op, PEER_TIMEOUT,
+    ProtocolError, Re, Reply, Request,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::time::{Instant, sleep_until};
@@ -21,7 +21,11 @@ pub(super) type Writer = FrameWriter<WriteHalf<Box<dyn Io>>>;
 
 /// How much may be read ahead while a request runs, to find a cancel behind it. With the frame being
 /// read this bounds what a client can make a session hold.
-const READ_AHEAD_BYTES: usize = 2 * MAX_DATA_BYTES;
+pub(super) const READ_AHEAD_BYTES: usize = 4 * MAX_DATA_BYTES;
+
+/// Chunks below this are copied out of the buffer they arrived in. A chunk keeps all of that buffer, and
+/// what lay beside it there, such as beats, counts nowhere; this bounds it by a few times what counts.
+const COPY_BELOW_BYTES: usize = 64 * 1024;
 
 /// Replies are sent when so much of them has gathered, or when there is nothing else to do.
 const FLUSH_BYTES: usize = 64 * 1024;
@@ -71,6 +75,16 @@ pub(super) struct Wire {
     cancelled: Vec<u64>,
     last_sent: Instant,
     last_heard: Instant,
+    moved: Moved,
+    /// Whether nothing but beats has come since memory was given back.
+    resting: bool,
+}
+
+/// Bytes that passed in each direction.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Moved {
+    pub(super) received: u64,
+    pub(super) sent: u64,
 }
 
 impl Wire {
@@ -87,26 +101,49 @@ impl Wire {
             cancelled: Vec::new(),
             last_sent: now,
             last_heard: now,
+            moved: Moved::default(),
+            resting: false,
         }
     }
 
     /// Queues a reply.
     pub(super) fn reply(&mut self, id: u64, re: Re) -> Result<(), End> {
-        Ok(self.writer.header(&Reply { id, re })?)
+        let queued = self.writer.queued();
+        self.writer.header(&Reply { id, re })?;
+        self.moved.sent += (self.writer.queued() - queued) as u64;
+        Ok(())
+    }
+
+    /// Queues a short data frame by a copy.
+    pub(super) fn data(&mut self, sealed: &[u8]) {
+        self.moved.sent += sealed.len() as u64;
+        self.writer.data(sealed);
     }
 
     /// Queues a data frame.
-    pub(super) fn data(&mut self, sealed: BytesMut) {
-        self.writer.data(sealed);
+    pub(super) fn chunk(&mut self, chunk: Chunk) {
+        self.moved.sent += (DATA_HEAD_BYTES + chunk.payload().len()) as u64;
+        self.writer.chunk(chunk);
+    }
+
+    /// A chunk to fill.
+    pub(super) fn spent_chunk(&mut self) -> Chunk {
+        self.writer.spent()
+    }
+
+    /// What has passed since the last call.
+    pub(super) fn take_moved(&mut self) -> Moved {
+        std::mem::take(&mut self.moved)
+    }
+
+    /// Whether so much is queued that it is to be sent.
+    pub(super) fn has_much(&self) -> bool {
+        self.writer.queued() >= FLUSH_BYTES
     }
 
     /// Sends what is queued, if it is much.
     pub(super) async fn flush_if_much(&mut self) -> Result<(), End> {
-        if self.writer.queued() >= FLUSH_BYTES {
-            self.flush().await
-        } else {
-            Ok(())
-        }
+        if self.has_much() { self.flush().await } else { Ok(()) }
     }
 
     /// Sends what is queued.
@@ -135,6 +172,19 @@ impl Wire {
         Ok(!self.ahead.is_empty() || self.ended.is_some())
     }
 
+    /// The next request, if it is there without waiting and `fits`.
+    pub(super) fn next_if(&mut self, fits: impl FnOnce(&Request) -> bool) -> Result<Option<Request>, End> {
+        self.ready()?;
+        if !matches!(self.ahead.front(), Some((Incoming::Request(request), _)) if fits(request)) {
+            return Ok(None);
+        }
+        let Some((Incoming::Request(request), bytes)) = self.ahead.pop_front() else {
+            return Ok(None);
+        };
+        self.ahead_bytes -= bytes;
+        Ok(Some(request))
+    }
+
     /// The next request or chunk. Beats are sent and passed over meanwhile; `idle` bounds the wait
     /// whatever the beats say.
     ///
@@ -155,8 +205,14 @@ impl Wire {
                 biased;
                 frame = self.reader.next() => {
                     self.last_heard = Instant::now();
-                    if let Some(incoming) = parse(frame?.ok_or(End::Closed)?)? {
+                    let frame = frame?.ok_or(End::Closed)?;
+                    self.moved.received += frame_bytes(&frame);
+                    if let Some(incoming) = parse(frame)? {
+                        self.resting = false;
                         return Ok(incoming);
+                    }
+                    if self.resting {
+                        self.reader.shrink();
                     }
                 }
                 () = sleep_until(idle_until) => return Err(End::Silent(idle)),
@@ -164,6 +220,24 @@ impl Wire {
                 () = sleep_until(beat) => self.beat().await?,
             }
         }
+    }
+
+    /// A chunk together with those behind it that are there already, `most` bytes in all: what is done for each hand-over to the disk
+    /// costs far more than to send a chunk of a few bytes.
+    pub(super) fn gather(&mut self, chunk: Bytes, most: usize) -> Result<Vec<Bytes>, End> {
+        let mut length = chunk.len();
+        let mut gathered = vec![chunk];
+        while self.ready()?
+            && let Some((Incoming::Data(next), bytes)) = self.ahead.front()
+            && length + next.len() <= most
+        {
+            length += next.len();
+            self.ahead_bytes -= bytes;
+            if let Some((Incoming::Data(next), _)) = self.ahead.pop_front() {
+                gathered.push(next);
+            }
+        }
+        Ok(gathered)
     }
 
     /// Runs work of the server without looking dead to the client, and to its end whatever the client says
@@ -178,6 +252,30 @@ impl Wire {
                 () = sleep_until(beat) => self.beat().await?,
                 end = self.read_ahead() => self.ended = Some(end),
             }
+        }
+    }
+
+    /// As [`Wire::busy`], for a wait that serves nobody once the client is gone.
+    pub(super) async fn while_present<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
+        tokio::pin!(work);
+        loop {
+            let beat = self.last_sent + BEAT_INTERVAL;
+            tokio::select! {
+                biased;
+                done = &mut work => {
+                    self.excuse_silence();
+                    return Ok(done);
+                }
+                () = sleep_until(beat) => self.beat().await?,
+                end = self.read_ahead() => return Err(end),
+            }
+        }
+    }
+
+    /// While as much was read ahead as may be, nothing could be heard.
+    pub(super) fn excuse_silence(&mut self) {
+        if self.ahead_bytes >= READ_AHEAD_BYTES {
+            self.last_heard = Instant::now();
         }
     }
 
@@ -266,6 +364,7 @@ impl Wire {
     fn arrived(&mut self, frame: Option<Frame>) -> Result<(), End> {
         self.last_heard = Instant::now();
         let frame = frame.ok_or(End::Closed)?;
+        self.moved.received += frame_bytes(&frame);
         let bytes = frame.payload_bytes() + size_of::<(Incoming, usize)>();
         let Some(incoming) = parse(frame)? else {
             return Ok(());
@@ -280,6 +379,11 @@ impl Wire {
         self.ahead_bytes += bytes;
         self.ahead.push_back((incoming, bytes));
         Ok(())
+    }
+
+    /// Whether the client has cancelled the request `id`.
+    pub(super) fn is_cancelled(&self, id: u64) -> bool {
+        self.cancelled.contains(&id)
     }
 
     fn take_cancel(&mut self, id: u64) -> bool {
@@ -302,6 +406,7 @@ impl Wire {
     pub(super) fn shrink(&mut self) {
         self.reader.shrink();
         self.writer.shrink();
+        self.resting = true;
     }
 
     /// Says goodbye as far as that is possible, and closes.
@@ -329,9 +434,16 @@ impl Wire {
     }
 }
 
+fn frame_bytes(frame: &Frame) -> u64 {
+    (frame.payload_bytes() + DATA_HEAD_BYTES) as u64
+}
+
 /// `None` for a beat.
 fn parse(frame: Frame) -> Result<Option<Incoming>, End> {
     match frame {
+        Frame::Data(bytes) if bytes.len() < COPY_BELOW_BYTES => {
+            Ok(Some(Incoming::Data(Bytes::copy_from_slice(&bytes))))
+        }
         Frame::Data(bytes) => Ok(Some(Incoming::Data(bytes))),
         Frame::Header(json) => {
             let request: Request = serde_json::from_slice(&json).map_err(ProtocolError::Malformed)?;

@@ -1,0 +1,82 @@
+//! Small work that is handed to the store as a group: small uploads, and the directories made between them.
+
+use ftp_proto::Re;
+use ftp_store::{FilePath, Home, SmallUpload, SmallWork, Stored};
+
+use super::record::Record;
+use super::reply;
+use super::request::{Failure, with_existing};
+use crate::audit::{self, Outcome, Who};
+
+/// One piece of it, and how its outcome is logged.
+pub(super) struct Work {
+    work: SmallWork,
+    log: Log,
+}
+
+enum Log {
+    Transfer(Record),
+    Directory(Who, FilePath),
+}
+
+impl Work {
+    pub(super) fn file(upload: SmallUpload, record: Record) -> Self {
+        Self {
+            work: SmallWork::File(upload),
+            log: Log::Transfer(record),
+        }
+    }
+
+    /// A directory that is made with its parents.
+    pub(super) fn directory(path: FilePath, who: Who) -> Self {
+        Self {
+            work: SmallWork::Directory(path.clone()),
+            log: Log::Directory(who, path),
+        }
+    }
+
+    pub(super) fn is_file(&self) -> bool {
+        matches!(self.work, SmallWork::File(_))
+    }
+}
+
+/// Does the work, logs it, and says what is to be answered.
+pub(super) async fn run(home: Home, group: Vec<Work>) -> Vec<Re> {
+    let (work, logs): (Vec<_>, Vec<_>) = group.into_iter().map(|work| (work.work, work.log)).unzip();
+    let mut answers = Vec::with_capacity(logs.len());
+    for (result, log) in home.store_small(work).await.into_iter().zip(logs) {
+        answers.push(match result {
+            Ok(stored) => done(log, stored.as_ref()),
+            Err(error) => failed(log, with_existing(&home, error).await),
+        });
+    }
+    answers
+}
+
+fn done(log: Log, stored: Option<&Stored>) -> Re {
+    match (log, stored) {
+        (Log::Transfer(record), Some(stored)) => {
+            record.done(stored.size, stored.digest);
+            Re::Stored(reply::stored(stored))
+        }
+        (Log::Directory(who, path), _) => {
+            audit::request(&who, "mkdir", &path, None, Outcome::Done);
+            Re::Ok
+        }
+        (Log::Transfer(_), None) => unreachable!("a stored file is told of"),
+    }
+}
+
+fn failed(log: Log, failure: Failure) -> Re {
+    match log {
+        Log::Transfer(record) => record.failed(&failure),
+        Log::Directory(who, path) => {
+            let outcome = Outcome::Failed {
+                code: &failure.fault.code.name(),
+                cause: &failure.cause,
+            };
+            audit::request(&who, "mkdir", &path, None, outcome);
+        }
+    }
+    Re::Error(failure.fault)
+}

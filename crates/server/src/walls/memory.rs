@@ -1,0 +1,18 @@
+//! No image of the memory on a disk: it would hold verifiers, keys and passwords.
+
+use std::io;
+
+use rustix::process::{DumpableBehavior, Resource, getrlimit, set_dumpable_behavior, setrlimit};
+
+/// Forbids core dumps of this process and tracing by others of the same user.
+///
+/// # Errors
+/// When the kernel refuses, which a limit that is only lowered gives it no reason to.
+pub(crate) fn forbid_core_dumps() -> io::Result<()> {
+    let mut limit = getrlimit(Resource::Core);
+    // The hard limit as well, so that nothing in this process raises it again.
+    (limit.current, limit.maximum) = (Some(0), Some(0));
+    setrlimit(Resource::Core, limit)?;
+    // The limit says nothing to a program that takes cores through a pipe; this does.
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}
