@@ -38,6 +38,8 @@ pub(crate) struct State {
     pub(crate) promised: Option<Digest>,
     /// Whether the target of a download was looked for, and there was none.
     pub(crate) cleared: bool,
+    /// Whether neither the target nor a partial file of it was there.
+    pub(crate) is_free: bool,
     pub(crate) result: Option<Result<Option<Transferred>, Error>>,
 }
 
@@ -47,7 +49,8 @@ pub(crate) struct Batch<'a, I> {
     pub(crate) states: Vec<State>,
     pub(crate) options: &'a TransferOptions,
     pub(crate) observer: &'a Arc<dyn Observer>,
-    /// Grows with every byte and every item done.
+    /// Grows with every item done, and with every byte of one that was never reached before: a server that
+    /// has the same bytes sent again and again does not keep us trying for ever.
     pub(crate) progress: u64,
 }
 
@@ -82,7 +85,8 @@ impl<'a, I: Item> Batch<'a, I> {
         let files = items.iter().filter(|item| item.kind() != Kind::Dir);
         observer.event(&Event::Planned {
             files: files.clone().count() as u64,
-            bytes: files.map(Item::size).sum(),
+            // A server may claim any size.
+            bytes: files.map(Item::size).fold(0, u64::saturating_add),
         });
         let state = || State {
             replace: options.force,
@@ -126,7 +130,9 @@ impl<'a, I: Item> Batch<'a, I> {
     /// Records that the file is there, proven equal.
     pub(crate) fn stored(&mut self, index: usize, stored: &Stored, identical: bool) {
         let state = &self.states[index];
-        let Tally { kept, repaired, moved } = state.tally;
+        let Tally {
+            kept, repaired, moved, ..
+        } = state.tally;
         let transferred = Transferred {
             size: stored.size,
             kept,

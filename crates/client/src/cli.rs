@@ -7,6 +7,8 @@ mod commands;
 mod exit;
 mod failure;
 mod format;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod glob;
 mod json;
 mod output;
@@ -39,6 +41,7 @@ use self::session::{Session, Start};
 
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
+    forbid_core_dumps();
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
         Err(error) => return Output::clap(&error).into(),
@@ -46,6 +49,16 @@ pub(crate) fn main() -> ExitCode {
     let output = Arc::new(Output::new(line.global.mode.json, line.global.mode.quiet));
     let done = run(&line, &output);
     conclude(done, &output).into()
+}
+
+/// A password or a key comes into memory, and an image of it must not come to a disk.
+fn forbid_core_dumps() {
+    use rustix::process::{DumpableBehavior, Resource, getrlimit, set_dumpable_behavior, setrlimit};
+    let mut limit = getrlimit(Resource::Core);
+    limit.current = Some(0);
+    // Neither can be refused; and if it were, to transfer is worth more.
+    let _ = setrlimit(Resource::Core, limit);
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 /// Tells what nobody was told of yet, and decides on the exit code.

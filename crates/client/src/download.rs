@@ -1,19 +1,24 @@
 //! One download: what is here already is compared, damaged blocks are fetched again, the rest
 //! follows, and the digest of the whole decides before the target gets its name.
 
+use std::mem;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use ftp_digest::{BlockDigests, Digest, Hasher, block_bytes_for};
-use ftp_proto::{BlockList, Entry, Op, Re, Reply, Stored, Timestamp};
+use ftp_proto::{BlockList, DATA_HEAD_BYTES, Entry, MAX_DATA_BYTES, Op, Re, Reply, Stored, Timestamp};
 use tokio::task::JoinHandle;
 
+use crate::damage::mismatch;
 use crate::link::{Incoming, Link, unexpected, wrong_reply};
 use crate::observer::{Event, Observer, TransferId};
 use crate::partial::{Partial, Record};
 use crate::source::hash_prefix;
 use crate::upload::{Tally, blocking, ends};
 use crate::{Error, RemotePath, Resume, TransferOptions};
+
+/// How much may still arrive of a download that was cancelled. A server that goes on behind it does not listen.
+const MAX_AFTER_CANCEL_BYTES: usize = 16 * 1024 * 1024;
 
 /// What to download.
 pub(crate) struct Download<'a> {
@@ -95,7 +100,11 @@ impl Download<'_> {
         let record = Record::new(self.remote.as_wire(), size, mtime);
         let file = Arc::clone(partial);
         let mut sink = Sink::new(Arc::clone(partial), prefix, held, size, repaired == 0);
-        let result = match blocking(move || file.remember(&record)).await {
+        let prepared = blocking(move || {
+            file.check_room(size)?;
+            file.remember(&record)
+        });
+        let result = match prepared.await {
             Ok(()) => self.body(link, id, body, held - repaired, &mut sink, tally).await,
             Err(error) => Err(error),
         };
@@ -114,10 +123,7 @@ impl Download<'_> {
         self.observer.event(&Event::Verifying { id: self.id });
         let found = link.busy_to_the_end(sink.digest(self.options.algorithm)).await??;
         if length != size || found != promised {
-            return Err(Error::DigestMismatch {
-                expected: promised,
-                found,
-            });
+            return Err(mismatch(link, self.remote, promised, found).await);
         }
         Ok(Received {
             size,
@@ -178,7 +184,7 @@ impl Download<'_> {
     ) -> Result<(u64, Digest), Error> {
         let mut left = body;
         loop {
-            match link.receive().await? {
+            match link.receive_part().await? {
                 Incoming::Data(bytes) => {
                     let length = bytes.len() as u64;
                     left = left
@@ -186,11 +192,11 @@ impl Download<'_> {
                         .ok_or_else(|| Error::Misbehaved(format!("more than the {body} bytes that were announced")))?;
                     link.busy(sink.write(bytes)).await??;
                     done += length;
-                    tally.moved += length;
+                    tally.moved(length, done);
                     self.observer.event(&Event::Moved { id: self.id, done });
                 }
                 Incoming::Reply(Reply { id: answered, re }) if answered == id => match re {
-                    Re::At { offset } => sink.seek(offset)?,
+                    Re::At { offset } => link.busy(sink.seek(offset)).await??,
                     Re::End { length, digest } if left == 0 && digest.algorithm() == self.options.algorithm => {
                         return Ok((length, digest));
                     }
@@ -214,19 +220,40 @@ fn belongs(partial: &Partial, entry: &Entry) -> bool {
 async fn cancel(link: &mut Link, id: u64) -> Result<(), Error> {
     let cancel = link.request(Op::Cancel { target: id })?;
     link.flush().await?;
-    while !ends(&link.receive().await?, id) {}
+    let mut left = MAX_AFTER_CANCEL_BYTES;
+    loop {
+        let incoming = link.receive_part().await?;
+        if ends(&incoming, id) {
+            break;
+        }
+        let weight = match &incoming {
+            Incoming::Data(bytes) => bytes.len(),
+            Incoming::Reply(_) => DATA_HEAD_BYTES,
+        };
+        left = left.checked_sub(weight).ok_or_else(|| unexpected(&incoming))?;
+    }
     match link.reply(cancel).await? {
         Re::Ok => Ok(()),
         other => Err(wrong_reply(other)),
     }
 }
 
-/// Writes what arrives, one chunk behind the network, and hashes it on the way.
+/// How much that has arrived may wait for the disk while an earlier part is being written.
+const MAX_WAITING_BYTES: usize = 4 * MAX_DATA_BYTES;
+
+/// Writes what arrives, behind the network, and hashes it on the way. What has gathered while a write was under way
+/// goes with the next one, so that hand-overs between threads become fewer when the disk is the slower one.
 struct Sink {
     partial: Arc<Partial>,
     position: u64,
     size: u64,
+    /// Where the next jump may lead at the earliest: forward. `None` while a jump waits for its bytes.
+    jump_from: Option<u64>,
     hasher: Option<Hasher>,
+    /// What waits, and where its first byte belongs.
+    waiting: Vec<Bytes>,
+    waiting_at: u64,
+    waiting_bytes: usize,
     job: Option<JoinHandle<Result<Option<Hasher>, Error>>>,
 }
 
@@ -237,46 +264,66 @@ impl Sink {
             partial,
             position,
             size,
+            jump_from: Some(0),
             hasher: intact.then_some(prefix),
+            waiting: Vec::new(),
+            waiting_at: position,
+            waiting_bytes: 0,
             job: None,
         }
     }
 
-    fn seek(&mut self, offset: u64) -> Result<(), Error> {
-        if offset > self.size {
+    async fn seek(&mut self, offset: u64) -> Result<(), Error> {
+        if !self.jump_from.is_some_and(|from| (from..=self.size).contains(&offset)) {
             return Err(Error::Misbehaved(format!(
-                "an offset of {offset} in a file of {} bytes",
-                self.size
+                "a jump from {} to {offset} in a file of {} bytes",
+                self.position, self.size
             )));
         }
-        self.position = offset;
+        self.settle().await?;
+        (self.position, self.waiting_at) = (offset, offset);
+        self.jump_from = None;
         Ok(())
     }
 
     async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
-        self.settle().await?;
-        let offset = self.position;
-        self.position += bytes.len() as u64;
-        if self.position > self.size {
-            return Err(Error::Misbehaved(format!(
-                "bytes beyond the end of a file of {} bytes",
-                self.size
-            )));
+        self.position = self
+            .position
+            .checked_add(bytes.len() as u64)
+            .filter(|end| *end <= self.size)
+            .ok_or_else(|| Error::Misbehaved(format!("bytes beyond the end of a file of {} bytes", self.size)))?;
+        self.jump_from = Some(self.position);
+        self.waiting_bytes += bytes.len();
+        self.waiting.push(bytes);
+        match &self.job {
+            Some(job) if !job.is_finished() && self.waiting_bytes < MAX_WAITING_BYTES => Ok(()),
+            _ => {
+                self.finish_job().await?;
+                self.begin_job();
+                Ok(())
+            }
         }
-        let partial = Arc::clone(&self.partial);
-        let hasher = self.hasher.take();
-        self.job = Some(tokio::task::spawn_blocking(move || {
-            partial.write_at(offset, &bytes)?;
-            Ok(hasher.filter(|hasher| hasher.length() == offset).map(|mut hasher| {
-                hasher.update(&bytes);
-                hasher
-            }))
-        }));
-        Ok(())
     }
 
-    /// Waits for the write that is under way.
-    async fn settle(&mut self) -> Result<(), Error> {
+    fn begin_job(&mut self) {
+        let chunks = mem::take(&mut self.waiting);
+        let mut at = mem::replace(&mut self.waiting_at, self.position);
+        self.waiting_bytes = 0;
+        let partial = Arc::clone(&self.partial);
+        let mut hasher = self.hasher.take().filter(|hasher| hasher.length() == at);
+        self.job = Some(tokio::task::spawn_blocking(move || {
+            for bytes in &chunks {
+                partial.write_at(at, bytes)?;
+                at += bytes.len() as u64;
+                if let Some(hasher) = &mut hasher {
+                    hasher.update(bytes);
+                }
+            }
+            Ok(hasher)
+        }));
+    }
+
+    async fn finish_job(&mut self) -> Result<(), Error> {
         if let Some(job) = self.job.as_mut() {
             let result = job.await;
             self.job = None;
@@ -284,6 +331,16 @@ impl Sink {
                 Ok(result) => result?,
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             };
+        }
+        Ok(())
+    }
+
+    /// Waits until everything that arrived is written.
+    async fn settle(&mut self) -> Result<(), Error> {
+        self.finish_job().await?;
+        if !self.waiting.is_empty() {
+            self.begin_job();
+            self.finish_job().await?;
         }
         Ok(())
     }

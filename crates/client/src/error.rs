@@ -39,6 +39,14 @@ pub enum Error {
     /// The server was silent for too long.
     #[error("the server was silent for {} s", .0.as_secs())]
     TimedOut(Duration),
+    /// The server gave signs of life and nothing else.
+    #[error("the server says that it is there, and has done nothing for {} min", .0.as_secs() / 60)]
+    Stalled(Duration),
+    /// The server lists more than is kept in memory.
+    #[error(
+        "the server lists more than {0} entries, which is more than is kept in memory; take its directories one by one"
+    )]
+    TooMuchListed(u64),
     /// The server broke the protocol.
     #[error("the server sent something that makes no sense here: {0}")]
     Misbehaved(String),
@@ -48,6 +56,14 @@ pub enum Error {
         /// What the other side promised.
         expected: Digest,
         /// What the received bytes have.
+        found: Digest,
+    },
+    /// The file on the server is not what was stored there.
+    #[error("the file stored on the server is damaged: {expected} was stored, its bytes now have {found}")]
+    StoredDamaged {
+        /// The digest kept with the file since it was stored.
+        expected: Digest,
+        /// The digest of its bytes now.
         found: Digest,
     },
     /// The local source changed while it was read.
@@ -67,6 +83,12 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A symbolic link stands beneath the target of a tree.
+    #[error("{} is a symbolic link, and nothing is written through links beneath the target", .0.display())]
+    LocalLink(PathBuf),
+    /// The target has a name that belongs to partial downloads.
+    #[error("{} has a name of this program's own partial files; give it another one", .0.display())]
+    PartialName(PathBuf),
     /// The local path is neither a file nor a directory.
     #[error("{} is neither a file nor a directory", .0.display())]
     NotAFile(PathBuf),
@@ -104,11 +126,15 @@ impl Error {
     /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Connect { .. } | Self::Lost(_) | Self::Closed | Self::TimedOut(_) => ErrorKind::Connection,
+            Self::Connect { .. } | Self::Lost(_) | Self::Closed | Self::TimedOut(_) | Self::Stalled(_) => {
+                ErrorKind::Connection
+            }
             Self::Bye(fault) | Self::Refused(fault) => fault_kind(fault.code),
             Self::Login(_) => ErrorKind::Login,
-            Self::DigestMismatch { .. } => ErrorKind::Mismatch,
-            Self::LocalExists(_) | Self::UnsafeName(_) => ErrorKind::NotPermitted,
+            Self::DigestMismatch { .. } | Self::StoredDamaged { .. } => ErrorKind::Mismatch,
+            Self::LocalExists(_) | Self::LocalLink(_) | Self::PartialName(_) | Self::UnsafeName(_) => {
+                ErrorKind::NotPermitted
+            }
             Self::Local { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => ErrorKind::NotFound,
                 io::ErrorKind::PermissionDenied | io::ErrorKind::AlreadyExists => ErrorKind::NotPermitted,
@@ -116,7 +142,11 @@ impl Error {
                 _ => ErrorKind::Other,
             },
             Self::NotReached(kind) => *kind,
-            Self::Misbehaved(_) | Self::SourceChanged | Self::NotAFile(_) | Self::RequestTooLong => ErrorKind::Other,
+            Self::Misbehaved(_)
+            | Self::SourceChanged
+            | Self::NotAFile(_)
+            | Self::RequestTooLong
+            | Self::TooMuchListed(_) => ErrorKind::Other,
         }
     }
 
@@ -127,6 +157,8 @@ impl Error {
             Self::Bye(fault) if fault.code == Code::TakenOver => true,
             Self::Refused(fault) | Self::Bye(fault) => fault.retry,
             Self::DigestMismatch { .. } => true,
+            // It was waited for long enough.
+            Self::Stalled(_) => false,
             other => other.kind() == ErrorKind::Connection,
         }
     }

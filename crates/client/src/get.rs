@@ -1,28 +1,25 @@
 //! Downloading a list: small files one after another without waiting, large ones each with its resume.
 
-use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 
-use bytes::BytesMut;
-use ftp_digest::Hasher;
-use ftp_proto::{Entry, Kind, MAX_DATA_BYTES, Op, Re, Reply, Stored, Timestamp};
+use ftp_proto::{Entry, Kind, MAX_DATA_BYTES, Op, Re, Stored};
 
+use crate::arriving::Line;
 use crate::batch::{Batch, Item, State};
 use crate::conflict::{decide, identical};
-use crate::download::{Download, Received};
-use crate::link::{Incoming, Link, unexpected, wrong_reply};
+use crate::download::Download;
+use crate::landing::{self, Found, make_parents, refuse_links};
+use crate::link::{Link, wrong_reply};
 use crate::observer::{Decision, Event, TransferId};
-use crate::partial::{Partial, sync_file_system};
+use crate::partial::{Partial, is_partial_name, sync_file_system};
 use crate::source::{Source, mtime};
 use crate::upload::{Tally, blocking};
 use crate::{Client, Error, GetItem, Outcome, RemotePath, Resume, TransferOptions};
 
-/// How many small files may be asked for without an answer.
-const WINDOW_FILES: usize = 256;
-
-/// How many small files may wait for the local disk.
-const WRITES: usize = 16;
+/// For how many files the local disk is looked at in one go.
+const LOOK_FILES: usize = 1024;
 
 impl Client {
     /// Downloads each item and goes on after a failure. Lost connections are made again and the transfers
@@ -38,14 +35,6 @@ impl Client {
         batch.outcomes()
     }
 }
-
-/// A small file that arrived.
-struct Arrived {
-    bytes: BytesMut,
-    received: Received,
-}
-
-type Writing = (usize, Received, tokio::task::JoinHandle<Result<bool, Error>>);
 
 impl Item for GetItem {
     fn local(&self) -> &Path {
@@ -71,60 +60,112 @@ impl Item for GetItem {
 
 impl Batch<'_, GetItem> {
     async fn run(&mut self, link: &mut Link) -> Result<(), Error> {
+        self.make_directories().await;
+        let mut line = Line::default();
+        let done = self.work_through(link, &mut line).await;
+        // What arrived is written and counts, even if the connection is gone.
+        self.land_all(&mut line).await;
+        done
+    }
+
+    async fn work_through(&mut self, link: &mut Link, line: &mut Line) -> Result<(), Error> {
         for index in 0..self.items.len() {
-            if self.states[index].result.is_none() && self.items[index].kind == Kind::Dir {
-                let (path, parents) = (self.items[index].local.clone(), self.options.parents);
-                let made = blocking(move || make_directory(&path, parents)).await;
-                self.finish(index, made.map(|()| None));
-            }
-        }
-        let mut small = VecDeque::new();
-        for index in 0..self.items.len() {
-            if index.is_multiple_of(WINDOW_FILES) {
+            if index.is_multiple_of(LOOK_FILES) {
                 self.look_ahead(index).await;
             }
-            if self.states[index].result.is_some() || !self.clear(link, index).await? {
+            if self.states[index].result.is_none() && is_partial_name(&self.items[index].local) {
+                let local = self.items[index].local.clone();
+                self.finish(index, Err(Error::PartialName(local)));
+            }
+            if self.states[index].result.is_some() {
                 continue;
+            }
+            if !self.is_clear(index) {
+                // Something else may be asked only when the line is quiet.
+                self.settle(link, line).await?;
+                if !self.clear(link, index).await? {
+                    continue;
+                }
             }
             let item = &self.items[index];
             let is_small = item.size <= MAX_DATA_BYTES as u64 && self.options.resume != Resume::Always;
             if is_small && self.items.len() > 1 {
-                small.push_back(index);
+                self.ask(link, line, index).await?;
             } else {
-                self.small(link, &mut small).await?;
+                self.settle(link, line).await?;
                 self.large(link, index).await?;
             }
-            if small.len() >= WINDOW_FILES {
-                self.small(link, &mut small).await?;
-            }
         }
-        self.small(link, &mut small).await
+        self.settle(link, line).await
+    }
+
+    /// Takes in everything that was asked for, and fetches what did not go that way.
+    async fn settle(&mut self, link: &mut Link, line: &mut Line) -> Result<(), Error> {
+        self.take_all(link, line).await?;
+        for index in line.take_again() {
+            self.large(link, index).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the directories in one go. What is in one that was not there before has a free name.
+    async fn make_directories(&mut self) {
+        let is_due = |index: &usize| self.states[*index].result.is_none() && self.items[*index].kind == Kind::Dir;
+        let indices: Vec<_> = (0..self.items.len()).filter(is_due).collect();
+        if indices.is_empty() {
+            return;
+        }
+        let (items, parents) = (Arc::clone(&self.items), self.options.parents);
+        let made = blocking(move || Ok(landing::make_directories(&items, indices, parents))).await;
+        let mut fresh = HashSet::new();
+        for (index, made) in made.unwrap_or_default() {
+            if matches!(made, Ok(true)) {
+                fresh.insert(self.items[index].local.clone());
+            }
+            self.finish(index, made.map(|_| None));
+        }
+        for (item, state) in self.items.iter().zip(&mut self.states) {
+            let is_fresh = item.kind != Kind::Dir && item.local.parent().is_some_and(|parent| fresh.contains(parent));
+            state.cleared |= is_fresh;
+            state.is_free |= is_fresh;
+        }
     }
 
     /// Finds out, for many items in one go, which targets are not there yet.
     async fn look_ahead(&mut self, from: usize) {
-        let to = self.items.len().min(from + WINDOW_FILES);
-        let targets: Vec<_> = self.items[from..to].iter().map(|item| item.local.clone()).collect();
-        let is_missing = |target: &PathBuf| {
-            std::fs::symlink_metadata(target).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
-        };
-        let missing = blocking(move || Ok(targets.iter().map(is_missing).collect::<Vec<_>>())).await;
-        for (state, missing) in self.states[from..to].iter_mut().zip(missing.unwrap_or_default()) {
-            state.cleared |= missing;
+        let to = self.items.len().min(from + LOOK_FILES);
+        let is_unknown = |index: &usize| self.states[*index].result.is_none() && !self.states[*index].cleared;
+        let indices: Vec<_> = (from..to).filter(is_unknown).collect();
+        if indices.is_empty() {
+            return;
         }
+        let items = Arc::clone(&self.items);
+        let found = blocking(move || {
+            let found = landing::look(&items, &indices);
+            Ok(indices.into_iter().zip(found).collect::<Vec<_>>())
+        });
+        for (index, found) in found.await.unwrap_or_default() {
+            self.states[index].cleared = found != Found::Target;
+            self.states[index].is_free = found == Found::Nothing;
+        }
+    }
+
+    fn is_clear(&self, index: usize) -> bool {
+        self.states[index].cleared || self.states[index].replace
     }
 
     /// Whether nothing is in the way of the item's target, or it may be replaced. Otherwise the item
     /// gets its result here.
     async fn clear(&mut self, link: &mut Link, index: usize) -> Result<bool, Error> {
-        if self.states[index].cleared || self.states[index].replace {
-            return Ok(true);
-        }
-        let local = self.items[index].local.clone();
-        let found = blocking(move || match std::fs::symlink_metadata(&local) {
-            Ok(metadata) => Ok(Some(metadata)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::local("cannot look at", &local)(error)),
+        let items = Arc::clone(&self.items);
+        let found = blocking(move || {
+            let item = &items[index];
+            refuse_links(&item.local, item.within.as_deref(), item.kind)?;
+            match std::fs::symlink_metadata(&item.local) {
+                Ok(metadata) => Ok(Some(metadata)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(Error::local("cannot look at", &item.local)(error)),
+            }
         });
         let metadata = match found.await {
             Ok(None) => {
@@ -203,135 +244,16 @@ impl Batch<'_, GetItem> {
         }
     }
 
-    /// Asks for all of them at once and takes them in one by one.
-    async fn small(&mut self, link: &mut Link, indices: &mut VecDeque<usize>) -> Result<(), Error> {
-        let mut asked = VecDeque::new();
-        for index in indices.drain(..) {
-            self.begin(index);
-            let path = self.items[index].remote.as_wire().to_owned();
-            let digest = self.options.algorithm;
-            let op = Op::Get {
-                path,
-                offset: 0,
-                length: Some(MAX_DATA_BYTES as u64 + 1),
-                digest,
-                have: None,
-            };
-            match link.request(op) {
-                Ok(id) => asked.push_back((id, index)),
-                Err(error) => self.finish(index, Err(error)),
-            }
-        }
-        link.flush().await?;
-        let (mut writing, mut grown) = (VecDeque::new(), Vec::new());
-        let taken = self.take_small(link, asked, &mut writing, &mut grown).await;
-        // What arrived is written and counts, even if the connection is gone.
-        self.written(&mut writing, 0).await;
-        taken?;
-        for index in grown {
-            self.large(link, index).await?;
-        }
-        Ok(())
-    }
-
-    /// Takes in the answers in order, and leaves the last writes under way.
-    async fn take_small(
-        &mut self,
-        link: &mut Link,
-        asked: VecDeque<(u64, usize)>,
-        writing: &mut VecDeque<Writing>,
-        grown: &mut Vec<usize>,
-    ) -> Result<(), Error> {
-        for (id, index) in asked {
-            match self.arrive(link, id).await {
-                Ok(Some(Arrived { bytes, received })) => {
-                    self.states[index].tally.moved = received.size;
-                    self.observer.event(&Event::Moved {
-                        id: index as TransferId,
-                        done: received.size,
-                    });
-                    let (local, replace, mtime, parents) = (
-                        self.items[index].local.clone(),
-                        self.states[index].replace,
-                        received.mtime,
-                        self.options.parents,
-                    );
-                    let job = tokio::task::spawn_blocking(move || write_small(&local, &bytes, mtime, replace, parents));
-                    writing.push_back((index, received, job));
-                }
-                Ok(None) => grown.push(index),
-                Err(error @ (Error::Refused(_) | Error::DigestMismatch { .. })) => self.failed(index, error)?,
-                Err(error) => return Err(error),
-            }
-            if writing.len() >= WRITES {
-                self.written(writing, WRITES / 2).await;
-            }
-        }
-        Ok(())
-    }
-
-    /// One small file; `None` if it is not small any more.
-    async fn arrive(&self, link: &mut Link, id: u64) -> Result<Option<Arrived>, Error> {
-        let (size, mtime, body) = match link.reply(id).await? {
-            Re::Begin { size, mtime, body, .. } if body <= MAX_DATA_BYTES as u64 + 1 => (size, mtime, body),
-            other => return Err(wrong_reply(other)),
-        };
-        let mut bytes = BytesMut::with_capacity(usize::try_from(body).expect("small"));
-        loop {
-            match link.receive().await? {
-                Incoming::Data(chunk) if (bytes.len() + chunk.len()) as u64 <= body => bytes.extend_from_slice(&chunk),
-                Incoming::Reply(Reply { id: answered, re }) if answered == id => match re {
-                    Re::End {
-                        length,
-                        digest: promised,
-                    } if bytes.len() as u64 == body && length == body => {
-                        if body < size {
-                            return Ok(None);
-                        }
-                        let found = Hasher::digest(self.options.algorithm, &bytes);
-                        if found != promised {
-                            return Err(Error::DigestMismatch {
-                                expected: promised,
-                                found,
-                            });
-                        }
-                        return Ok(Some(Arrived {
-                            bytes,
-                            received: Received {
-                                size,
-                                mtime,
-                                digest: found,
-                            },
-                        }));
-                    }
-                    Re::Error(fault) => return Err(Error::Refused(fault)),
-                    other => return Err(wrong_reply(other)),
-                },
-                other => return Err(unexpected(&other)),
-            }
-        }
-    }
-
-    async fn written(&mut self, writing: &mut VecDeque<Writing>, leave: usize) {
-        while writing.len() > leave {
-            let Some((index, received, job)) = writing.pop_front() else {
-                break;
-            };
-            match job.await.expect("writing a file does not panic") {
-                Ok(replaced) => self.stored(index, &received.stored(replaced), false),
-                Err(error) => self.finish(index, Err(error)),
-            }
-        }
-    }
-
     async fn large(&mut self, link: &mut Link, index: usize) -> Result<(), Error> {
         self.begin(index);
-        let (target, parents) = (self.items[index].local.clone(), self.options.parents);
+        let (items, parents) = (Arc::clone(&self.items), self.options.parents);
         let opened = blocking(move || {
+            let item = &items[index];
+            refuse_links(&item.local, item.within.as_deref(), item.kind)?;
             if parents {
-                make_parents(&target)?;
+                make_parents(&item.local)?;
             }
-            Partial::open(&target)
+            Partial::open(&item.local)
         });
         let partial = match opened.await {
             Ok(partial) => Arc::new(partial),
@@ -349,9 +271,9 @@ impl Batch<'_, GetItem> {
             resume,
             observer: self.observer,
         };
-        let moved = state.tally.moved;
+        let before = state.tally.furthest;
         let result = download.run(link, &partial, &mut state.tally).await;
-        self.progress += state.tally.moved - moved;
+        self.progress += state.tally.furthest - before;
         match result {
             Ok(received) => {
                 let replace = self.states[index].replace;
@@ -393,34 +315,4 @@ impl Batch<'_, GetItem> {
             self.states[index].result = Some(Err(error));
         }
     }
-}
-
-fn make_directory(path: &Path, parents: bool) -> Result<(), Error> {
-    let made = if parents {
-        std::fs::create_dir_all(path)
-    } else {
-        std::fs::create_dir(path)
-    };
-    match made {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        made => made.map_err(Error::local("cannot make", path)),
-    }
-}
-
-fn make_parents(target: &Path) -> Result<(), Error> {
-    match target.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => make_directory(parent, true),
-        _ => Ok(()),
-    }
-}
-
-/// Writes a small file beside its target and gives it the name. Whether a file was replaced comes back.
-fn write_small(target: &Path, bytes: &[u8], mtime: Timestamp, replace: bool, parents: bool) -> Result<bool, Error> {
-    if parents {
-        make_parents(target)?;
-    }
-    let partial = Partial::open(target)?;
-    partial.cut(0)?;
-    partial.write_at(0, bytes)?;
-    partial.publish(mtime, replace, false)
 }

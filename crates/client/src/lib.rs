@@ -4,12 +4,24 @@
 //! Start with [`Client`]. What happens on the way is told to an [`Observer`]; this library never
 //! prints and never asks.
 
+// The program's own files, which are no part of the library otherwise.
+#[cfg(fuzzing)]
+#[expect(dead_code, reason = "the program itself is not fuzzed")]
+mod cli;
+#[cfg(fuzzing)]
+extern crate self as ftp_client;
+
+mod arriving;
 mod batch;
 mod client;
 mod conflict;
+mod damage;
 mod download;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod get;
+mod landing;
 mod link;
 mod login;
 mod observer;
@@ -29,9 +41,11 @@ pub use client::Client;
 pub use error::{Error, ErrorKind};
 pub use ftp_digest::{Algorithm, Digest};
 pub use ftp_proto::scram::{Credential, DerivedKeys};
-pub use ftp_proto::{Code, Entry, Fault, Kind, Secret, Staged, Stored, Timestamp, UsageReport};
+pub use ftp_proto::{
+    Code, Entry, Fault, Kind, Purged, Reason, Restored, Secret, Staged, Stored, Timestamp, TrashItem, UsageReport,
+};
 pub use observer::{Conflict, Decision, Event, Observer, TransferId};
 pub use options::{ConnectOptions, GetItem, Outcome, PutItem, Resume, RetryPolicy, TransferOptions, Transferred};
 pub use path::RemotePath;
-pub use requests::Listing;
+pub use requests::{ListLimit, Listing};
 pub use target::{Address, DEFAULT_PORT, InvalidTarget, Target};

@@ -1,16 +1,27 @@
 //! A logged-in connection: requests out, replies in, and signs of life in both directions.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use ftp_proto::{
-    BEAT_INTERVAL, Frame, FrameReader, FrameWriter, Limits, Op, PEER_TIMEOUT, ProtocolError, Re, Reply, Request,
+    BEAT_INTERVAL, Chunk, Frame, FrameReader, FrameWriter, Limits, Op, PEER_TIMEOUT, ProtocolError, Re, Reply, Request,
 };
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::Error;
 use crate::stream::Io;
+
+/// How long an answer may take during which the server only gives signs of life. Reading a very large file for
+/// its digest takes hours; nothing takes longer than this.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The same for the next part of a body or a listing, which has only to be read: as long as `ftpd` waits for us.
+const PART_PATIENCE: Duration = Duration::from_secs(15 * 60);
+/// Replies that are kept while something is sent. Behind small files that were sent together there are more, which
+/// wait in the connection.
+const MAX_EARLY: usize = 64;
 
 /// What arrives, apart from beats.
 #[derive(Debug)]
@@ -27,7 +38,7 @@ pub(crate) struct Link {
     last_id: u64,
     last_sent: Instant,
     /// Arrived while something else was awaited.
-    early: Option<Incoming>,
+    early: VecDeque<Incoming>,
     /// Whether it is of no more use, although that was no reason to end the request it happened in.
     broken: bool,
 }
@@ -48,7 +59,7 @@ impl Link {
             agent,
             last_id: 0,
             last_sent: Instant::now(),
-            early: None,
+            early: VecDeque::new(),
             broken: false,
         }
     }
@@ -104,9 +115,19 @@ impl Link {
         self.broken = true;
     }
 
-    /// Queues a data frame.
-    pub(crate) fn data(&mut self, sealed: BytesMut) {
+    /// Queues a data frame by a copy.
+    pub(crate) fn data(&mut self, sealed: &[u8]) {
         self.writer.data(sealed);
+    }
+
+    /// Queues a data frame.
+    pub(crate) fn chunk(&mut self, chunk: Chunk) {
+        self.writer.chunk(chunk);
+    }
+
+    /// A chunk to fill.
+    pub(crate) fn spent_chunk(&mut self) -> Chunk {
+        self.writer.spent()
     }
 
     pub(crate) fn queued(&self) -> usize {
@@ -121,27 +142,47 @@ impl Link {
         if self.broken {
             return Err(Error::Closed);
         }
-        match timeout(PEER_TIMEOUT, self.writer.flush()).await {
-            Ok(sent) => sent?,
-            Err(_) => return Err(Error::TimedOut(PEER_TIMEOUT)),
+        let mut deadline = Instant::now() + PEER_TIMEOUT;
+        loop {
+            tokio::select! {
+                biased;
+                sent = self.writer.flush() => {
+                    sent?;
+                    self.last_sent = Instant::now();
+                    return Ok(());
+                }
+                // A server that lets nothing pass for a while, because its user has a rate, beats meanwhile.
+                frame = self.reader.next(), if self.may_hear() => {
+                    self.early.extend(read(frame?)?);
+                    deadline = Instant::now() + PEER_TIMEOUT;
+                }
+                () = sleep_until(deadline) => return Err(Error::TimedOut(PEER_TIMEOUT)),
+            }
         }
-        self.last_sent = Instant::now();
-        Ok(())
+    }
+
+    /// Whether what arrives early can be kept: a few replies, and no more data than one chunk.
+    fn may_hear(&self) -> bool {
+        self.early.len() < MAX_EARLY && !matches!(self.early.back(), Some(Incoming::Data(_)))
     }
 
     /// Sends what is queued, but stops at the first reply that arrives meanwhile: in the middle of an
     /// upload it can only be a refusal.
     pub(crate) async fn flush_unless_answered(&mut self) -> Result<Option<Incoming>, Error> {
-        if self.early.is_some() {
-            return Ok(self.early.take());
+        if let Some(incoming) = self.early.pop_front() {
+            return Ok(Some(incoming));
         }
-        let deadline = Instant::now() + PEER_TIMEOUT;
+        let mut deadline = Instant::now() + PEER_TIMEOUT;
         loop {
             tokio::select! {
                 biased;
-                frame = self.reader.next() => if let Some(incoming) = read(frame?)? {
-                    return Ok(Some(incoming));
-                },
+                frame = self.reader.next() => {
+                    if let Some(incoming) = read(frame?)? {
+                        return Ok(Some(incoming));
+                    }
+                    // The server lives, and only lets nothing pass for a while.
+                    deadline = Instant::now() + PEER_TIMEOUT;
+                }
                 sent = self.writer.flush() => {
                     sent?;
                     self.last_sent = Instant::now();
@@ -157,15 +198,28 @@ impl Link {
     /// # Cancel safety
     /// Safe.
     pub(crate) async fn receive(&mut self) -> Result<Incoming, Error> {
-        if let Some(incoming) = self.early.take() {
+        self.receive_within(ANSWER_PATIENCE).await
+    }
+
+    /// As [`Link::receive`], in the middle of a body or a listing.
+    pub(crate) async fn receive_part(&mut self) -> Result<Incoming, Error> {
+        self.receive_within(PART_PATIENCE).await
+    }
+
+    async fn receive_within(&mut self, patience: Duration) -> Result<Incoming, Error> {
+        if let Some(incoming) = self.early.pop_front() {
             return Ok(incoming);
         }
         if self.broken {
             return Err(Error::Closed);
         }
+        let deadline = Instant::now() + patience;
         loop {
             if let Some(incoming) = self.frame_or_beat().await? {
                 return Ok(incoming);
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::Stalled(patience));
             }
         }
     }
@@ -196,7 +250,7 @@ impl Link {
             tokio::select! {
                 biased;
                 done = &mut work => return Ok(done),
-                incoming = self.frame_or_beat() => self.early = incoming?,
+                incoming = self.frame_or_beat() => self.early.extend(incoming?),
             }
         }
     }
@@ -217,7 +271,7 @@ impl Link {
     /// The next frame, `None` for a beat; own beats leave meanwhile. While an early frame is kept, only
     /// the own beats are seen to.
     async fn frame_or_beat(&mut self) -> Result<Option<Incoming>, Error> {
-        let is_quiet = self.early.is_none();
+        let is_quiet = self.early.is_empty();
         let silence = Instant::now() + PEER_TIMEOUT;
         loop {
             // Before anything is read, so that a steady stream of data does not keep the beats back.
@@ -250,10 +304,12 @@ impl Link {
     }
 }
 
-/// `None` for a beat.
+/// `None` for a beat, and for whatever else means nothing.
 fn read(frame: Option<Frame>) -> Result<Option<Incoming>, Error> {
     match frame {
         None => Err(Error::Closed),
+        // It means nothing, and must not pass for progress.
+        Some(Frame::Data(bytes)) if bytes.is_empty() => Ok(None),
         Some(Frame::Data(bytes)) => Ok(Some(Incoming::Data(bytes))),
         Some(Frame::Header(json)) => {
             let reply: Reply = serde_json::from_slice(&json).map_err(|error| Error::Misbehaved(error.to_string()))?;
@@ -270,14 +326,22 @@ fn read(frame: Option<Frame>) -> Result<Option<Incoming>, Error> {
 pub(crate) fn unexpected(incoming: &Incoming) -> Error {
     match incoming {
         Incoming::Data(bytes) => Error::Misbehaved(format!("{} bytes of file data", bytes.len())),
-        Incoming::Reply(Reply {
-            re: Re::Error(fault), ..
-        }) => Error::Refused(fault.clone()),
         Incoming::Reply(reply) => {
             let mut text = format!("{:?}", reply.re);
             text.truncate(text.floor_char_boundary(80));
             Error::Misbehaved(text)
         }
+    }
+}
+
+/// The error for an answer that comes before its time: the refusal of the request `id`, or something out of place.
+pub(crate) fn early_answer(incoming: Incoming, id: u64) -> Error {
+    match incoming {
+        Incoming::Reply(Reply {
+            id: answered,
+            re: Re::Error(fault),
+        }) if answered == id => Error::Refused(fault),
+        other => unexpected(&other),
     }
 }
 
@@ -316,7 +380,7 @@ mod tests {
     async fn send_data((_, writer): &mut Peer) {
         let mut chunk = begin_data(1);
         chunk.extend_from_slice(b"x");
-        writer.data(seal_data(chunk).unwrap());
+        writer.data(&seal_data(chunk).unwrap());
         writer.flush().await.unwrap();
     }
 
@@ -346,6 +410,57 @@ mod tests {
         assert!(matches!(link.receive().await, Ok(Incoming::Data(_))));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_beats_may_take_its_time_and_a_silent_one_may_not() {
+        let (mut link, (mut reader, mut writer)) = link();
+        let big = |link: &mut Link| {
+            let mut chunk = begin_data(10_000);
+            chunk.resize(10_000, 0);
+            link.data(&seal_data(chunk).unwrap());
+        };
+        let answer = |id, re| Reply { id, re };
+        let slow = tokio::spawn(async move {
+            for beats in 0..20 {
+                sleep_until(Instant::now() + BEAT_INTERVAL).await;
+                writer.send(&answer(0, Re::Beat)).await.unwrap();
+                if beats < 2 {
+                    writer.send(&answer(beats + 1, Re::Ok)).await.unwrap();
+                }
+            }
+            assert!(matches!(reader.next().await, Ok(Some(Frame::Data(_)))));
+            (reader, writer)
+        });
+        big(&mut link);
+        link.flush().await.unwrap();
+        // What was answered meanwhile is not lost.
+        assert!(matches!(link.reply(1).await, Ok(Re::Ok)));
+        assert!(matches!(link.reply(2).await, Ok(Re::Ok)));
+        let held = slow.await.unwrap();
+        big(&mut link);
+        let began = Instant::now();
+        assert!(matches!(link.flush().await, Err(Error::TimedOut(_))));
+        assert_eq!(began.elapsed(), PEER_TIMEOUT);
+        drop(held);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_waits_for_a_server_that_beats() {
+        let (mut link, (mut reader, mut writer)) = link();
+        let slow = tokio::spawn(async move {
+            for _ in 0..20 {
+                sleep_until(Instant::now() + BEAT_INTERVAL).await;
+                let beat = Reply { id: 0, re: Re::Beat };
+                writer.send(&beat).await.unwrap();
+            }
+            assert!(matches!(reader.next().await, Ok(Some(Frame::Data(_)))));
+        });
+        let mut chunk = begin_data(10_000);
+        chunk.resize(10_000, 0);
+        link.data(&seal_data(chunk).unwrap());
+        assert!(matches!(link.flush_unless_answered().await, Ok(None)));
+        slow.await.unwrap();
+    }
+
     #[tokio::test]
     async fn a_connection_that_can_not_be_told_of_a_failure_is_broken() {
         let (mut link, peer) = link();
@@ -355,11 +470,85 @@ mod tests {
         assert!(matches!(link.flush().await, Err(Error::Closed)));
     }
 
+    /// A peer that beats for ever, and says `more` beside it.
+    async fn beat_for_ever((mut reader, mut writer): Peer, more: Option<bytes::BytesMut>) {
+        let beat = async {
+            loop {
+                writer.header(&Reply { id: 0, re: Re::Beat }).unwrap();
+                if let Some(more) = &more {
+                    writer.data(more);
+                }
+                writer.flush().await.unwrap();
+                tokio::time::sleep(BEAT_INTERVAL).await;
+            }
+        };
+        tokio::select! {
+            () = beat => {}
+            _ = reader.drain() => {}
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn signs_of_life_without_an_answer_are_waited_for_no_longer_than_a_day() {
+        let (mut link, peer) = link();
+        let began = Instant::now();
+        tokio::select! {
+            answer = link.receive() => assert!(matches!(answer, Err(Error::Stalled(ANSWER_PATIENCE)))),
+            () = beat_for_ever(peer, None) => unreachable!("it beats for ever"),
+        }
+        assert!(began.elapsed() >= ANSWER_PATIENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn empty_frames_and_beats_are_no_progress_of_a_body() {
+        let (mut link, peer) = link();
+        let empty = seal_data(begin_data(0)).unwrap();
+        tokio::select! {
+            part = link.receive_part() => assert!(matches!(part, Err(Error::Stalled(PART_PATIENCE)))),
+            () = beat_for_ever(peer, Some(empty)) => unreachable!("it beats for ever"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_frame_that_never_ends_is_silence() {
+        let (mut link, (_reader, mut writer)) = link();
+        let mut frame = begin_data(100);
+        frame.resize(ftp_proto::DATA_HEAD_BYTES + 100, b'x');
+        let mut frame = seal_data(frame).unwrap();
+        frame.truncate(50);
+        let drip = async {
+            loop {
+                // A byte now and then, and never the last one.
+                writer.data(&frame.split_to(1));
+                writer.flush().await.unwrap();
+                tokio::time::sleep(BEAT_INTERVAL).await;
+            }
+        };
+        tokio::select! {
+            answer = link.receive() => assert!(matches!(answer, Err(Error::TimedOut(_))), "{answer:?}"),
+            () = drip => unreachable!("it drips for ever"),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_to_another_request_is_no_refusal_of_this_one() {
+        let (mut link, mut peer) = link();
+        let fault = ftp_proto::Fault::new(ftp_proto::Code::NotFound, "nothing there");
+        peer.1
+            .send(&Reply {
+                id: 7,
+                re: Re::Error(fault),
+            })
+            .await
+            .unwrap();
+        assert!(matches!(link.call(Op::Pwd).await, Err(Error::Misbehaved(_))));
+    }
+
     #[tokio::test]
     async fn a_request_that_is_too_long_is_refused_here() {
         let (mut link, _peer) = link();
         let path = "x".repeat(ftp_proto::MAX_HEADER_BYTES);
-        let too_long = link.request(Op::Rm { path });
+        let too_long = link.request(Op::Rm { path, forever: false });
         assert!(matches!(too_long, Err(Error::RequestTooLong)), "{too_long:?}");
         assert_eq!(link.queued(), 0);
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use ftp_proto::scram::{ClientExchange, Credential, DerivedKeys, ScramError};
+use ftp_proto::scram::{Binding, ClientExchange, Credential, DerivedKeys, ScramError};
 use ftp_proto::{
     ClientHello, Code, Fault, Frame, FrameReader, FrameWriter, LoginReply, LoginRequest, PROTOCOL_VERSION,
     ProtocolError,
@@ -11,6 +11,7 @@ use ftp_proto::{
 use serde::Serialize;
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::time::timeout;
+use zeroize::Zeroize as _;
 
 use crate::link::Link;
 use crate::stream::{self, Io};
@@ -40,6 +41,15 @@ pub(crate) async fn connect(options: &ConnectOptions) -> Result<(Link, DerivedKe
             });
         }
     };
+    over(io, binding, options).await
+}
+
+/// Logs in over a connected stream, on which nothing was said yet.
+pub(crate) async fn over(
+    io: Box<dyn Io>,
+    binding: Binding,
+    options: &ConnectOptions,
+) -> Result<(Link, DerivedKeys), Error> {
     let (read, write) = tokio::io::split(io);
     let mut greeter = Greeter {
         reader: FrameReader::new(read),
@@ -83,9 +93,12 @@ pub(crate) async fn connect(options: &ConnectOptions) -> Result<(Link, DerivedKe
     })
     .await
     .map_err(|error| Error::Login(error.to_string()))?;
-    greeter.queue(&LoginRequest::Proof {
-        message: proof.map_err(|error| stale(error, &options.credential))?,
-    })?;
+    let message = proof.map_err(|error| stale(error, &options.credential))?;
+    let mut answer = LoginRequest::Proof { message };
+    greeter.queue(&answer)?;
+    if let LoginRequest::Proof { message } = &mut answer {
+        message.zeroize();
+    }
     greeter.writer.flush().await?;
     let keys = match greeter.answer().await? {
         LoginReply::Welcome { message } => exchange.finish(&message)?,

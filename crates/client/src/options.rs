@@ -1,6 +1,7 @@
 //! What a caller chooses, and what a transfer becomes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ftp_digest::{Algorithm, Digest};
@@ -92,6 +93,9 @@ pub struct GetItem {
     pub remote: RemotePath,
     /// The local target, with its name.
     pub local: PathBuf,
+    /// The directory above the local target beneath which no symbolic link is followed: what a server lists
+    /// must not choose among the links that happen to be here. The whole path is trusted if absent.
+    pub within: Option<Arc<Path>>,
     /// What stands on the server.
     pub kind: Kind,
     /// Its length in bytes when it was listed.

@@ -1,7 +1,7 @@
 //! A partial download beside its target, and its publication under the target's name.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -21,8 +21,17 @@ const NAME_BYTES: usize = 255;
 /// How the names of partial files end.
 const SUFFIX: &str = ".ftp-part";
 
+/// What the names of their records have behind that.
+const RECORD_SUFFIX: &str = ".json";
+
+/// The longest record that is read: a path on the server, escaped, and little more.
+const RECORD_BYTES: u64 = 1024 * 1024;
+
 /// The version of [`Record`]'s form on disk.
 const RECORD_VERSION: u32 = 1;
+
+/// The unit of `st_blocks` (POSIX leaves it open; it is 512 on Linux).
+const BLOCK_BYTES: u64 = 512;
 
 /// How often another download may come between opening a partial file and locking it.
 const OPEN_TRIES: usize = 16;
@@ -60,7 +69,7 @@ pub(crate) struct Partial {
 /// The name of the partial file of `target`: hidden, beside it, and never too long.
 pub(crate) fn part_path(target: &Path) -> PathBuf {
     let name = target.file_name().unwrap_or_default().as_bytes();
-    let room = NAME_BYTES - 1 - SUFFIX.len() - ".json".len();
+    let room = NAME_BYTES - 1 - SUFFIX.len() - RECORD_SUFFIX.len();
     let mut part = b".".to_vec();
     if name.len() <= room {
         part.extend_from_slice(name);
@@ -75,10 +84,24 @@ pub(crate) fn part_path(target: &Path) -> PathBuf {
     target.with_file_name(std::ffi::OsString::from_vec(part))
 }
 
+/// Whether a target has a name that partial downloads or their records have. Such a file would be taken for
+/// the beginning of another one, and be gone.
+pub(crate) fn is_partial_name(target: &Path) -> bool {
+    let name = target.file_name().unwrap_or_default().as_bytes();
+    let name = name.strip_suffix(RECORD_SUFFIX.as_bytes()).unwrap_or(name);
+    name.starts_with(b".") && name.ends_with(SUFFIX.as_bytes())
+}
+
 fn record_path(part: &Path) -> PathBuf {
     let mut name = part.as_os_str().to_owned();
-    name.push(".json");
+    name.push(RECORD_SUFFIX);
     PathBuf::from(name)
+}
+
+/// Opens a record, never through a link and never waiting for a FIFO.
+fn open_record(path: &Path, flags: OFlags) -> io::Result<File> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    Ok(File::from(rustix::fs::open(path, flags, Mode::from_raw_mode(0o666))?))
 }
 
 /// Opens and locks; `None` if the name meanwhile belongs to another file or to none, because the
@@ -111,11 +134,38 @@ impl Partial {
         for _ in 0..OPEN_TRIES {
             if let Some(file) = open_locked(&part)? {
                 let target = target.to_path_buf();
-                return Ok(Self { target, part, file });
+                let partial = Self { target, part, file };
+                partial.refuse_other_versions()?;
+                return Ok(partial);
             }
         }
         let source = io::ErrorKind::WouldBlock.into();
         Err(Error::local("another download holds", &part)(source))
+    }
+
+    /// What another version has begun is neither gone on with nor thrown away.
+    fn refuse_other_versions(&self) -> Result<(), Error> {
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let Ok(text) = fs::read(record_path(&self.part)) else {
+            return Ok(());
+        };
+        if self.length()? == 0 {
+            return Ok(());
+        }
+        match serde_json::from_slice(&text) {
+            Ok(Version { version }) if version != RECORD_VERSION => {
+                let message = format!(
+                    "its record has version {version}, and this program knows version {RECORD_VERSION}; finish it with \
+                     the program that began it, or remove it"
+                );
+                let source = io::Error::new(io::ErrorKind::InvalidData, message);
+                Err(Error::local("cannot go on with", &self.part)(source))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// How many bytes it holds. Blocks.
@@ -129,7 +179,9 @@ impl Partial {
 
     /// What it was begun from, if that is known.
     pub(crate) fn record(&self) -> Option<Record> {
-        let text = fs::read(record_path(&self.part)).ok()?;
+        let file = open_record(&record_path(&self.part), OFlags::RDONLY).ok()?;
+        let mut text = Vec::new();
+        file.take(RECORD_BYTES).read_to_end(&mut text).ok()?;
         serde_json::from_slice(&text)
             .ok()
             .filter(|record: &Record| record.version == RECORD_VERSION)
@@ -141,7 +193,24 @@ impl Partial {
         let text = serde_json::to_vec(record)
             .map_err(io::Error::from)
             .map_err(Error::local("cannot write", &path))?;
-        fs::write(&path, text).map_err(Error::local("cannot write", &path))
+        open_record(&path, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)
+            .and_then(|mut file| file.write_all(&text))
+            .map_err(Error::local("cannot write", &path))
+    }
+
+    /// Refuses a file of `size` bytes for which the disk has no room. Blocks.
+    pub(crate) fn check_room(&self, size: u64) -> Result<(), Error> {
+        let look = |error: Errno| Error::local("cannot read", &self.part)(error.into());
+        let disk = rustix::fs::fstatvfs(&self.file).map_err(look)?;
+        let own = self.file.metadata().map_err(Error::local("cannot read", &self.part))?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let room = free.saturating_add(own.blocks().saturating_mul(BLOCK_BYTES));
+        if size <= room {
+            return Ok(());
+        }
+        let figures = format!("{size} bytes are announced, and there is room for {room}");
+        let source = io::Error::new(io::ErrorKind::StorageFull, figures);
+        Err(Error::local("no room for", &self.target)(source))
     }
 
     /// Cuts it to `length`. Blocks.
@@ -302,6 +371,25 @@ mod tests {
             1,
             "nothing is left beside the target"
         );
+    }
+
+    #[test]
+    fn partial_of_another_version_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("file");
+        let part = part_path(&target);
+        fs::write(&part, "bytes").unwrap();
+        let newer = "{\"version\":2,\"begun\":\"otherwise\"}";
+        fs::write(record_path(&part), newer).unwrap();
+        let error = Partial::open(&target).err().unwrap();
+        let Error::Local { source, .. } = error else {
+            panic!("{error:?}")
+        };
+        assert!(source.to_string().contains("version 2"), "{source}");
+        assert_eq!(fs::read(&part).unwrap(), b"bytes");
+        assert_eq!(fs::read_to_string(record_path(&part)).unwrap(), newer);
+        fs::remove_file(&part).unwrap();
+        Partial::open(&target).unwrap();
     }
 
     #[test]

@@ -5,6 +5,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use ftp_proto::{InvalidName, decode_name, encode_name};
 
+use crate::Error;
+
+/// The longest name of a file in bytes (protocol, 3.2).
+const MAX_NAME_BYTES: usize = 255;
+
 /// A path on the server, absolute or relative to the working directory there. Any bytes but NUL.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RemotePath(String);
@@ -28,9 +33,9 @@ impl RemotePath {
         &self.0
     }
 
-    /// The bytes themselves.
+    /// The bytes themselves. A path to which something was joined that is no wire form is taken as text.
     pub fn to_os_string(&self) -> OsString {
-        OsString::from_vec(decode_name(&self.0).expect("only wire forms are stored"))
+        OsString::from_vec(decode_name(&self.0).unwrap_or_else(|_| self.0.clone().into_bytes()))
     }
 
     /// Whether it begins at the top of the home.
@@ -60,9 +65,45 @@ impl RemotePath {
     }
 }
 
+/// The name of an entry as a local file name, if it is one component and no more.
+///
+/// # Errors
+/// [`Error::UnsafeName`] for anything that would lead elsewhere, or that no directory can hold.
+pub(crate) fn file_name(wire: &str) -> Result<OsString, Error> {
+    let is_name = |raw: &Vec<u8>| {
+        !matches!(raw.as_slice(), b"" | b"." | b"..")
+            && raw.len() <= MAX_NAME_BYTES
+            && !raw.iter().any(|byte| matches!(byte, b'/' | 0))
+    };
+    match decode_name(wire).ok().filter(is_name) {
+        Some(raw) => Ok(OsString::from_vec(raw)),
+        None => Err(Error::UnsafeName(wire.to_owned())),
+    }
+}
+
 impl From<&str> for RemotePath {
     /// For text that is known to be UTF-8 without NUL, such as a path typed in a terminal.
     fn from(text: &str) -> Self {
         Self::new(OsStr::new(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        let long = "n".repeat(MAX_NAME_BYTES + 1);
+        for name in ["..", ".", "", "a/b", "/", "/etc/passwd", "../x", "\0zz", "\0", &long] {
+            assert!(matches!(file_name(name), Err(Error::UnsafeName(_))), "{name:?}");
+        }
+        assert_eq!(file_name("..a b\n").unwrap(), "..a b\n");
+        assert_eq!(file_name(&long[1..]).unwrap(), long[1..]);
+    }
+
+    #[test]
+    fn a_name_that_is_no_wire_form_harms_nothing() {
+        assert_eq!(RemotePath::from("a").join("\0zz").to_os_string(), "a/\0zz");
     }
 }

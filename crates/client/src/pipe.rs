@@ -10,8 +10,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout_at;
 
 use crate::conflict::decide;
-use crate::link::{Incoming, Link, unexpected, wrong_reply};
+use crate::damage::mismatch;
+use crate::link::{Incoming, Link, early_answer, unexpected, wrong_reply};
 use crate::observer::{Decision, Event};
+use crate::upload::proven;
 use crate::{Client, Error, RemotePath, TransferOptions, Transferred};
 
 /// The path under which errors name a pipe.
@@ -72,9 +74,9 @@ impl Client {
                 break;
             }
             whole.update(&chunk[DATA_HEAD_BYTES..]);
-            link.data(seal_data(chunk)?);
+            link.data(&seal_data(chunk)?);
             if let Some(incoming) = link.flush_unless_answered().await? {
-                return Err(unexpected(&incoming));
+                return Err(early_answer(incoming, id));
             }
             observer.event(&Event::Moved {
                 id: 0,
@@ -86,7 +88,7 @@ impl Client {
         link.part(id, Op::End { length, digest })?;
         link.flush().await?;
         let stored = match link.reply(id).await? {
-            Re::Stored(stored) if stored.digest == digest => stored,
+            Re::Stored(stored) if stored.digest == digest => proven(stored, length)?,
             Re::Stored(stored) => {
                 return Err(Error::DigestMismatch {
                     expected: digest,
@@ -148,7 +150,7 @@ impl Client {
             match result {
                 Ok(done) => break done,
                 // What is written can not be taken back.
-                Err(error @ Error::DigestMismatch { .. }) => return Err(error),
+                Err(error @ (Error::DigestMismatch { .. } | Error::StoredDamaged { .. })) => return Err(error),
                 Err(error) => {
                     if stream.whole.length() > before {
                         retry.progress();
@@ -238,8 +240,8 @@ impl Stream {
             have: None,
         })?;
         link.flush().await?;
-        let (size, mtime) = match link.reply(id).await? {
-            Re::Begin { size, mtime, .. } => (size, mtime),
+        let (size, mtime, body) = match link.reply(id).await? {
+            Re::Begin { size, mtime, body, .. } => (size, mtime, body),
             other => return Err(wrong_reply(other)),
         };
         match self.known {
@@ -254,9 +256,18 @@ impl Stream {
             Some(known) if known != (size, mtime) => return Err(Error::SourceChanged),
             Some(_) => {}
         }
+        if offset.checked_add(body) != Some(size) {
+            return Err(Error::Misbehaved(format!(
+                "a body of {body} bytes from {offset} on for a file of {size}"
+            )));
+        }
+        let mut left = body;
         let promised = loop {
-            match link.receive().await? {
+            match link.receive_part().await? {
                 Incoming::Data(bytes) => {
+                    left = left
+                        .checked_sub(bytes.len() as u64)
+                        .ok_or_else(|| Error::Misbehaved(format!("more than the {body} bytes that were announced")))?;
                     link.busy(output.write_all(&bytes))
                         .await?
                         .map_err(Error::local("cannot write", std::path::Path::new(PIPE)))?;
@@ -267,7 +278,7 @@ impl Stream {
                     });
                 }
                 Incoming::Reply(Reply { id: answered, re }) if answered == id => match re {
-                    Re::End { digest, .. } => break digest,
+                    Re::End { length, digest } if left == 0 && length == body => break digest,
                     Re::Error(fault) => return Err(Error::Refused(fault)),
                     other => return Err(wrong_reply(other)),
                 },
@@ -291,7 +302,7 @@ impl Stream {
         if found == expected {
             Ok((size, mtime, found))
         } else {
-            Err(Error::DigestMismatch { expected, found })
+            Err(mismatch(link, remote, expected, found).await)
         }
     }
 }

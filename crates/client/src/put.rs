@@ -6,23 +6,27 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use ftp_digest::{Algorithm, Digest, Hasher};
-use ftp_proto::{Code, DATA_HEAD_BYTES, Entry, Kind, Op, Re, ResumeMode, Stored, seal_data};
+use ftp_proto::{Code, DATA_HEAD_BYTES, Entry, Kind, Op, Re, Reply, ResumeMode, Stored, Timestamp, seal_data};
 use tokio::task::JoinHandle;
 
 use crate::batch::{Batch, Item};
 use crate::conflict::{decide, identical};
-use crate::link::{Link, wrong_reply};
+use crate::link::{Incoming, Link, unexpected, wrong_reply};
 use crate::observer::{Decision, TransferId};
 use crate::source::Source;
-use crate::upload::{Tally, Upload, blocking};
+use crate::upload::{Tally, Upload, blocking, proven};
 use crate::{Client, Error, Outcome, PutItem, RemotePath, Resume, TransferOptions};
 
-/// How many small files may be on the way without an answer.
-const WINDOW_FILES: usize = 128;
+/// How many requests may be on the way without an answer: more than a fast line carries in a long round trip.
+/// Nothing is kept of each but what is needed to judge its answer.
+const WINDOW_FILES: usize = 4096;
 
 /// How many small files are read in one go, and how many bytes of them at the most.
-const BATCH_FILES: usize = 32;
+const BATCH_FILES: usize = 128;
 const BATCH_BYTES: u64 = 2 * 1024 * 1024;
+
+/// How many times that is read ahead.
+const BATCHES: usize = 2;
 
 /// Queued bytes that are worth a system call.
 const FLUSH_BYTES: usize = 128 * 1024;
@@ -43,16 +47,31 @@ impl Client {
 
 /// A small file, read whole.
 struct Small {
-    source: Arc<Source>,
+    size: u64,
+    mtime: Timestamp,
     frame: BytesMut,
     digest: Digest,
 }
 
-/// A request on the way, and the state its file had.
+/// What is on the way, in the order in which it is answered.
+#[derive(Default)]
+struct Line {
+    requests: VecDeque<InFlight>,
+    /// Files whose targets exist, and how the server said so.
+    existing: Vec<(usize, Error)>,
+}
+
+/// A request on the way; of a file, its size and digest.
 struct InFlight {
     id: u64,
     index: usize,
-    small: Option<(Arc<Source>, Digest)>,
+    small: Option<(u64, Digest)>,
+}
+
+impl Line {
+    fn is_next(&self, id: u64) -> bool {
+        self.requests.front().is_some_and(|request| request.id == id)
+    }
 }
 
 /// What to do next.
@@ -91,32 +110,31 @@ impl Batch<'_, PutItem> {
         // A second round is for files that met an existing target and may replace it.
         while !self.is_done() {
             let mut steps: VecDeque<Step> = self.plan(link.small_put_bytes());
-            let mut in_flight = VecDeque::new();
-            let mut loading: Option<Loading> = None;
-            while let Some(step) = steps.pop_front() {
+            let mut line = Line::default();
+            let mut loading = VecDeque::new();
+            loop {
+                self.load_ahead(&steps, &mut loading);
+                let Some(step) = steps.pop_front() else { break };
                 match step {
                     Step::Directory(index) => {
                         let path = self.items[index].remote.as_wire().to_owned();
                         let id = link.request(Op::Mkdir { path, parents: true })?;
-                        self.sent(link, &mut in_flight, InFlight { id, index, small: None })
-                            .await?;
+                        self.sent(link, &mut line, InFlight { id, index, small: None }).await?;
                     }
                     Step::Large(index) => {
-                        self.settle(link, &mut in_flight, 0).await?;
+                        self.settle(link, &mut line).await?;
                         self.large(link, index).await?;
                     }
                     Step::Small(indices) => {
-                        let batch = loading.take().unwrap_or_else(|| self.load(indices));
+                        let batch = loading.pop_front().unwrap_or_else(|| self.load(indices));
                         let batch = link.busy(batch).await?.expect("reading a file does not panic");
-                        if let Some(Step::Small(next)) = steps.front() {
-                            loading = Some(self.load(next.clone()));
-                        }
+                        self.load_ahead(&steps, &mut loading);
                         for (index, loaded) in batch {
                             match loaded {
-                                Ok(Some(small)) => self.small(link, &mut in_flight, index, small).await?,
+                                Ok(Some(small)) => self.small(link, &mut line, index, small).await?,
                                 // It grew since it was listed.
                                 Ok(None) => {
-                                    self.settle(link, &mut in_flight, 0).await?;
+                                    self.settle(link, &mut line).await?;
                                     self.large(link, index).await?;
                                 }
                                 Err(error) => {
@@ -128,7 +146,7 @@ impl Batch<'_, PutItem> {
                     }
                 }
             }
-            self.settle(link, &mut in_flight, 0).await?;
+            self.settle(link, &mut line).await?;
         }
         Ok(())
     }
@@ -160,21 +178,34 @@ impl Batch<'_, PutItem> {
         steps
     }
 
+    /// Reads the small files of the next steps while those before them are sent.
+    fn load_ahead(&self, steps: &VecDeque<Step>, loading: &mut VecDeque<Loading>) {
+        let next = steps.iter().take_while(|step| !matches!(step, Step::Large(_)));
+        let small = next.filter_map(|step| match step {
+            Step::Small(indices) => Some(indices),
+            _ => None,
+        });
+        for indices in small.take(BATCHES).skip(loading.len()) {
+            loading.push_back(self.load(indices.clone()));
+        }
+    }
+
     /// Reads and hashes small files on a thread of its own.
     fn load(&self, indices: Vec<usize>) -> Loading {
         let (items, algorithm) = (Arc::clone(&self.items), self.options.algorithm);
         tokio::task::spawn_blocking(move || {
             let load = |index: usize| -> Result<Option<Small>, Error> {
                 let source = Source::open(&items[index].local)?;
-                if source.size() > items[index].size.max(ftp_proto::MAX_DATA_BYTES as u64) {
+                let (size, mtime) = (source.size(), source.mtime());
+                if size > items[index].size.max(ftp_proto::MAX_DATA_BYTES as u64) {
                     return Ok(None);
                 }
-                let length = usize::try_from(source.size()).expect("small");
-                let frame = source.chunk(0, length)?;
+                let frame = source.chunk(0, usize::try_from(size).expect("small"))?;
                 source.check_unchanged()?;
                 let digest = Hasher::digest(algorithm, &frame[DATA_HEAD_BYTES..]);
                 Ok(Some(Small {
-                    source: Arc::new(source),
+                    size,
+                    mtime,
                     frame,
                     digest,
                 }))
@@ -183,23 +214,22 @@ impl Batch<'_, PutItem> {
         })
     }
 
-    async fn small(
-        &mut self,
-        link: &mut Link,
-        in_flight: &mut VecDeque<InFlight>,
-        index: usize,
-        small: Small,
-    ) -> Result<(), Error> {
+    async fn small(&mut self, link: &mut Link, line: &mut Line, index: usize, small: Small) -> Result<(), Error> {
         self.begin(index);
-        let Small { source, frame, digest } = small;
-        if source.size() > link.small_put_bytes() {
-            self.settle(link, in_flight, 0).await?;
+        let Small {
+            size,
+            mtime,
+            frame,
+            digest,
+        } = small;
+        if size > link.small_put_bytes() {
+            self.settle(link, line).await?;
             return self.large(link, index).await;
         }
         let requested = link.request(Op::Put {
             path: self.items[index].remote.as_wire().to_owned(),
-            size: Some(source.size()),
-            mtime: Some(source.mtime()),
+            size: Some(size),
+            mtime: Some(mtime),
             digest: self.options.algorithm,
             replace: self.states[index].replace,
             parents: self.options.parents,
@@ -213,87 +243,89 @@ impl Batch<'_, PutItem> {
                 return Ok(());
             }
         };
-        if source.size() > 0 {
-            link.data(seal_data(frame)?);
+        if size > 0 {
+            link.data(&seal_data(frame)?);
         }
-        link.part(
-            id,
-            Op::End {
-                length: source.size(),
-                digest,
-            },
-        )?;
-        self.states[index].tally.moved = source.size();
-        self.sent(
-            link,
-            in_flight,
-            InFlight {
-                id,
-                index,
-                small: Some((source, digest)),
-            },
-        )
-        .await
+        link.part(id, Op::End { length: size, digest })?;
+        self.states[index].tally.moved = size;
+        let small = Some((size, digest));
+        self.sent(link, line, InFlight { id, index, small }).await
     }
 
-    async fn sent(
-        &mut self,
-        link: &mut Link,
-        in_flight: &mut VecDeque<InFlight>,
-        request: InFlight,
-    ) -> Result<(), Error> {
-        in_flight.push_back(request);
+    async fn sent(&mut self, link: &mut Link, line: &mut Line, request: InFlight) -> Result<(), Error> {
+        line.requests.push_back(request);
         if link.queued() >= FLUSH_BYTES {
-            link.flush().await?;
+            self.push(link, line).await?;
         }
-        if in_flight.len() >= WINDOW_FILES {
-            self.settle(link, in_flight, WINDOW_FILES / 2).await?;
+        if line.requests.len() >= WINDOW_FILES {
+            self.push(link, line).await?;
         }
-        Ok(())
-    }
-
-    /// Takes answers until at most `leave` are outstanding.
-    async fn settle(&mut self, link: &mut Link, in_flight: &mut VecDeque<InFlight>, leave: usize) -> Result<(), Error> {
-        link.flush().await?;
-        let mut existing = Vec::new();
-        while in_flight.len() > leave || !existing.is_empty() {
-            // Something else may be asked only when the line is quiet.
-            let Some(request) = in_flight.pop_front() else { break };
-            let reply = link.reply(request.id).await;
-            self.answered(reply, request, &mut existing)?;
-        }
-        for (index, source, error) in existing {
-            self.exists(link, index, &source, error).await?;
+        while line.requests.len() >= WINDOW_FILES {
+            self.take_answer(link, line).await?;
         }
         Ok(())
     }
 
-    fn answered(
-        &mut self,
-        reply: Result<Re, Error>,
-        request: InFlight,
-        existing: &mut Vec<(usize, Arc<Source>, Error)>,
-    ) -> Result<(), Error> {
-        let InFlight { index, small, .. } = request;
-        match (reply, small) {
-            (Ok(Re::Ok), None) => self.finish(index, Ok(None)),
-            (Ok(Re::Stored(stored)), Some((_, digest))) if stored.digest == digest => {
-                self.stored(index, &stored, false)
+    /// Sends what is queued, and takes the answers that arrive meanwhile: whoever only sends makes the other
+    /// side wait with its answers, and in the end with its reading.
+    async fn push(&mut self, link: &mut Link, line: &mut Line) -> Result<(), Error> {
+        // Until it says so: what has left the queue may still wait to be encrypted and sent.
+        loop {
+            match link.flush_unless_answered().await? {
+                Some(Incoming::Reply(Reply { id, re })) if line.is_next(id) => self.answered(line, re)?,
+                Some(other) => return Err(unexpected(&other)),
+                None => return Ok(()),
             }
-            (Ok(Re::Stored(stored)), Some((_, digest))) => {
-                self.failed(
-                    index,
-                    Error::DigestMismatch {
-                        expected: digest,
-                        found: stored.digest,
-                    },
-                )?;
+        }
+    }
+
+    /// Waits for the next answer.
+    async fn take_answer(&mut self, link: &mut Link, line: &mut Line) -> Result<(), Error> {
+        match link.receive().await? {
+            Incoming::Reply(Reply { id, re }) if line.is_next(id) => self.answered(line, re),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Waits until everything is answered, and sees to the files whose targets exist: something else may be
+    /// asked only when the line is quiet.
+    async fn settle(&mut self, link: &mut Link, line: &mut Line) -> Result<(), Error> {
+        self.push(link, line).await?;
+        while !line.requests.is_empty() {
+            self.take_answer(link, line).await?;
+        }
+        for (index, error) in std::mem::take(&mut line.existing) {
+            let path = self.items[index].local.clone();
+            match blocking(move || Source::open(&path)).await {
+                Ok(source) => self.exists(link, index, &Arc::new(source), error).await?,
+                Err(error) => self.finish(index, Err(error)),
             }
-            (Ok(other), _) => return Err(wrong_reply(other)),
-            (Err(error), Some((source, _))) if error.code() == Some(Code::Exists) => {
-                existing.push((index, source, error))
+        }
+        Ok(())
+    }
+
+    /// Judges the answer to the first request that has none.
+    fn answered(&mut self, line: &mut Line, re: Re) -> Result<(), Error> {
+        let Some(InFlight { index, small, .. }) = line.requests.pop_front() else {
+            return Err(wrong_reply(re));
+        };
+        match (re, small) {
+            (Re::Ok, None) => self.finish(index, Ok(None)),
+            (Re::Stored(stored), Some((size, digest))) if stored.digest == digest => {
+                self.stored(index, &proven(stored, size)?, false);
             }
-            (Err(error), _) => self.failed(index, error)?,
+            (Re::Stored(stored), Some((_, digest))) => self.failed(
+                index,
+                Error::DigestMismatch {
+                    expected: digest,
+                    found: stored.digest,
+                },
+            )?,
+            (Re::Error(fault), Some(_)) if fault.code == Code::Exists => {
+                line.existing.push((index, Error::Refused(fault)));
+            }
+            (Re::Error(fault), _) => self.failed(index, Error::Refused(fault))?,
+            (other, _) => return Err(wrong_reply(other)),
         }
         Ok(())
     }
@@ -323,9 +355,9 @@ impl Batch<'_, PutItem> {
             replace: state.replace,
             observer: self.observer,
         };
-        let moved = state.tally.moved;
+        let before = state.tally.furthest;
         let result = upload.run(link, &mut state.tally, &mut state.promised).await;
-        self.progress += state.tally.moved - moved;
+        self.progress += state.tally.furthest - before;
         match result {
             Ok(stored) => self.stored(index, &stored, false),
             Err(error) if error.code() == Some(Code::Exists) => self.exists(link, index, &source, error).await?,
@@ -342,7 +374,8 @@ impl Batch<'_, PutItem> {
         let found = found_on_server(link, &self.items[index].remote, source, promised.algorithm()).await?;
         self.states[index].promised = None;
         match found {
-            Some((entry, digest)) if digest == promised => {
+            // The same bytes under another time were there before.
+            Some((entry, digest)) if digest == promised && entry.mtime == source.mtime() => {
                 let stored = Stored {
                     size: entry.size,
                     mtime: entry.mtime,
@@ -361,7 +394,9 @@ impl Batch<'_, PutItem> {
         let Error::Refused(fault) = &error else {
             return Err(error);
         };
-        let Some(entry) = fault.existing.clone() else {
+        // It was allowed to replace it, and refuses all the same: asking again would never end.
+        let entry = fault.existing.clone().filter(|_| !self.states[index].replace);
+        let Some(entry) = entry else {
             self.finish(index, Err(error));
             return Ok(());
         };

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use ftp_digest::{Algorithm, Digest};
-use ftp_proto::{Entry, Op, Page, Re, Reply, Staged, Stored, UsageReport};
+use ftp_proto::{Entry, Op, Page, Purged, Re, Reply, Restored, Staged, Stored, TrashItem, UsageReport};
 
 use crate::link::{Incoming, Link, unexpected, wrong_reply};
+use crate::path::file_name;
 use crate::{Client, Error, RemotePath};
 
 /// Entries of a directory as they arrive, page by page, in no particular order.
@@ -28,7 +29,7 @@ impl Listing<'_> {
     /// The next entries, or `None` at the end.
     ///
     /// # Errors
-    /// What the server refuses and what the wire can do.
+    /// What the server refuses and what the wire can do; [`Error::UnsafeName`] for a name that is none.
     ///
     /// # Cancel safety
     /// Not safe: a cancelled page is lost.
@@ -38,11 +39,17 @@ impl Listing<'_> {
         };
         let incoming = match open.arrived.take() {
             Some(incoming) => incoming,
-            None => open.link.receive().await?,
+            None => open.link.receive_part().await?,
         };
         match incoming {
             Incoming::Reply(Reply { id, re }) if id == open.id => match re {
+                Re::Page(Page { entries }) if entries.is_empty() => {
+                    Err(Error::Misbehaved("a page without entries".to_owned()))
+                }
                 Re::Page(Page { entries }) => {
+                    for entry in &entries {
+                        file_name(&entry.name)?;
+                    }
                     self.open = Some(open);
                     Ok(Some(entries))
                 }
@@ -57,6 +64,63 @@ impl Listing<'_> {
                 other => Err(wrong_reply(other)),
             },
             other => Err(unexpected(&other)),
+        }
+    }
+
+    /// All further entries that are to be kept.
+    ///
+    /// # Errors
+    /// As [`Listing::next_page`], and [`Error::TooMuchListed`].
+    ///
+    /// # Cancel safety
+    /// A dropped listing gives up the connection.
+    pub async fn all(&mut self, keep: impl Fn(&Entry) -> bool) -> Result<Vec<Entry>, Error> {
+        let (mut kept, mut limit) = (Vec::new(), ListLimit::default());
+        while let Some(page) = self.next_page().await? {
+            for entry in page.into_iter().filter(&keep) {
+                limit.take(entry.name.len())?;
+                kept.push(entry);
+            }
+        }
+        Ok(kept)
+    }
+}
+
+/// How much of a listing may be kept at once: a server can list for ever.
+#[derive(Clone, Copy, Debug)]
+pub struct ListLimit {
+    entries: u64,
+    left: usize,
+}
+
+/// What is kept of one entry beside its names, which are kept twice: once for the transfer, once for its report.
+const ENTRY_BYTES: usize = 512;
+
+/// What all kept entries together may take: a million files with paths of usual length.
+const LISTED_BYTES: usize = 640 * 1024 * 1024;
+
+impl Default for ListLimit {
+    fn default() -> Self {
+        Self {
+            entries: 0,
+            left: LISTED_BYTES,
+        }
+    }
+}
+
+impl ListLimit {
+    /// Takes what is needed to keep an entry whose names have so many bytes.
+    ///
+    /// # Errors
+    /// [`Error::TooMuchListed`].
+    pub fn take(&mut self, name_bytes: usize) -> Result<(), Error> {
+        match self.left.checked_sub(ENTRY_BYTES + 2 * name_bytes) {
+            Some(left) => {
+                self.left = left;
+                self.entries += 1;
+                Ok(())
+            }
+            None => Err(Error::TooMuchListed(self.entries)),
         }
     }
 }
@@ -180,21 +244,85 @@ impl Client {
         .await
     }
 
-    /// Removes a file.
-    pub async fn rm(&mut self, path: &RemotePath) -> Result<(), Error> {
+    /// Removes a file, into the trash or `forever`.
+    pub async fn rm(&mut self, path: &RemotePath, forever: bool) -> Result<(), Error> {
         self.done(Op::Rm {
             path: path.as_wire().to_owned(),
+            forever,
         })
         .await
     }
 
-    /// Removes a directory; with `recursive` also all that is in it.
-    pub async fn rmdir(&mut self, path: &RemotePath, recursive: bool) -> Result<(), Error> {
+    /// Removes a directory; with `recursive` also all that is in it, into the trash or `forever`.
+    pub async fn rmdir(&mut self, path: &RemotePath, recursive: bool, forever: bool) -> Result<(), Error> {
         self.done(Op::Rmdir {
             path: path.as_wire().to_owned(),
             recursive,
+            forever,
         })
         .await
+    }
+
+    /// Shows `each` what is in the trash, the newest first; only the versions of a path, if one is given. A
+    /// listing in which `each` returns `false` ends there, and gives up the connection.
+    pub async fn trash(
+        &mut self,
+        path: Option<&RemotePath>,
+        mut each: impl FnMut(TrashItem) -> bool,
+    ) -> Result<(), Error> {
+        let mut link = self.take().await?;
+        let id = link.request(Op::Trash {
+            path: path.map(|path| path.as_wire().to_owned()),
+        })?;
+        link.flush().await?;
+        let refused = loop {
+            match link.reply(id).await {
+                Ok(Re::Trash { items }) if items.is_empty() => {
+                    return Err(Error::Misbehaved("a page without items".to_owned()));
+                }
+                Ok(Re::Trash { items }) => {
+                    if !items.into_iter().all(&mut each) {
+                        return Ok(());
+                    }
+                }
+                Ok(Re::Ok) => break None,
+                Ok(other) => return Err(wrong_reply(other)),
+                Err(error @ Error::Refused(_)) => break Some(error),
+                Err(error) => return Err(error),
+            }
+        };
+        self.keep(link);
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// Puts something from the trash back: an item, or what was under a path, the newest of it if no item is
+    /// named; where it was or `to` another place. With `replace` it may take the place of a file.
+    pub async fn restore(
+        &mut self,
+        item: Option<u64>,
+        path: Option<&RemotePath>,
+        to: Option<&RemotePath>,
+        replace: bool,
+    ) -> Result<Restored, Error> {
+        let wire = |path: Option<&RemotePath>| path.map(|path| path.as_wire().to_owned());
+        let op = Op::Restore {
+            item,
+            path: wire(path),
+            to: wire(to),
+            replace,
+        };
+        match self.call(op).await? {
+            Re::Restored(restored) => Ok(restored),
+            other => Err(wrong_reply(other)),
+        }
+    }
+
+    /// Deletes items of the trash for good; everything without `items`.
+    pub async fn purge(&mut self, items: Option<Vec<u64>>) -> Result<Purged, Error> {
+        match self.call(Op::Purge { items }).await? {
+            Re::Purged(purged) => Ok(purged),
+            other => Err(wrong_reply(other)),
+        }
     }
 
     /// Moves or renames; with `replace` also onto an existing file.
@@ -261,15 +389,23 @@ impl Client {
         Ok(start.elapsed())
     }
 
-    /// The staged uploads.
+    /// The staged uploads. Fails with [`Error::TooMuchListed`] where they are too many.
     pub async fn uploads(&mut self) -> Result<Vec<Staged>, Error> {
         let mut link = self.take().await?;
         let id = link.request(Op::Uploads)?;
         link.flush().await?;
-        let mut all = Vec::new();
+        let (mut all, mut limit) = (Vec::new(), ListLimit::default());
         let refused = loop {
             match link.reply(id).await {
-                Ok(Re::Uploads { uploads }) => all.extend(uploads),
+                Ok(Re::Uploads { uploads }) if uploads.is_empty() => {
+                    return Err(Error::Misbehaved("a page without uploads".to_owned()));
+                }
+                Ok(Re::Uploads { uploads }) => {
+                    for upload in uploads {
+                        limit.take(upload.path.len())?;
+                        all.push(upload);
+                    }
+                }
                 Ok(Re::Ok) => break None,
                 Ok(other) => return Err(wrong_reply(other)),
                 Err(error @ Error::Refused(_)) => break Some(error),
@@ -305,4 +441,28 @@ fn absolute(path: &str) -> Result<RemotePath, Error> {
         .ok()
         .filter(RemotePath::is_absolute)
         .ok_or_else(|| Error::Misbehaved(format!("the working directory {path:?}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_million_entries_of_usual_length_can_be_kept() {
+        let mut limit = ListLimit::default();
+        for _ in 0..1_000_000 {
+            limit.take(64).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_kept_has_a_limit() {
+        let mut limit = ListLimit {
+            entries: 0,
+            left: ENTRY_BYTES + 2 * 10,
+        };
+        assert!(matches!(limit.take(11), Err(Error::TooMuchListed(0))));
+        limit.take(10).unwrap();
+        assert!(matches!(limit.take(0), Err(Error::TooMuchListed(1))));
+    }
 }

@@ -4,10 +4,11 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use bytes::BytesMut;
 use ftp_digest::{Algorithm, BlockDigests, BlockHasher, Digest, Hasher};
-use ftp_proto::{DATA_HEAD_BYTES, Timestamp, begin_data};
+use ftp_proto::{Chunk, DATA_HEAD_BYTES, Timestamp, begin_data};
 use rustix::fs::{Mode, OFlags};
 
 use crate::Error;
@@ -89,11 +90,30 @@ impl Source {
     pub(crate) fn chunk(&self, offset: u64, length: usize) -> Result<BytesMut, Error> {
         let mut buffer = begin_data(length);
         buffer.resize(DATA_HEAD_BYTES + length, 0);
-        match self.file.read_exact_at(&mut buffer[DATA_HEAD_BYTES..], offset) {
-            Ok(()) => Ok(buffer),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Error::SourceChanged),
-            Err(error) => Err(Error::local("cannot read", &self.path)(error)),
+        self.read_exact(offset, &mut buffer[DATA_HEAD_BYTES..])?;
+        Ok(buffer)
+    }
+
+    /// Fills chunks, one behind the other, with what stands from `offset` on, and takes it into `hasher`. Blocks.
+    pub(crate) fn fill(&self, mut offset: u64, chunks: &mut [Chunk], hasher: &mut Option<Hasher>) -> Result<(), Error> {
+        for chunk in chunks {
+            let bytes = chunk.as_mut();
+            self.read_exact(offset, bytes)?;
+            offset += bytes.len() as u64;
+            if let Some(hasher) = hasher {
+                hasher.update(bytes);
+            }
         }
+        Ok(())
+    }
+
+    fn read_exact(&self, offset: u64, bytes: &mut [u8]) -> Result<(), Error> {
+        self.file
+            .read_exact_at(bytes, offset)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => Error::SourceChanged,
+                _ => Error::local("cannot read", &self.path)(error),
+            })
     }
 
     /// Reads the first `length` bytes once, for their block digests and the hash of the whole file so
@@ -130,8 +150,11 @@ pub(crate) fn hash_prefix(
     let mut blocks = BlockHasher::new(block_bytes);
     let mut whole = Hasher::new(algorithm);
     each_chunk(file, length, |chunk| {
-        blocks.update(chunk);
-        whole.update(chunk);
+        // Nothing else is to be done meanwhile, so both may have a processor.
+        thread::scope(|scope| {
+            scope.spawn(|| blocks.update(chunk));
+            whole.update(chunk);
+        });
         report(whole.length());
     })?;
     Ok((blocks.finish(), whole))

@@ -65,7 +65,9 @@ impl FromStr for Target {
             Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(invalid)?,
             None => DEFAULT_PORT,
         };
-        if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/') {
+        if host.is_empty()
+            || host.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | '[' | ']'))
+        {
             return Err(invalid());
         }
         Ok(Self {

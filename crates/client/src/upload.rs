@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
 use ftp_digest::{BlockDigests, Digest, Hasher};
-use ftp_proto::{BlockList, DATA_HEAD_BYTES, Op, Re, Reply, ResumeMode, Stored, seal_data};
+use ftp_proto::{BlockList, Chunk, Op, Re, Reply, ResumeMode, Steps, Stored};
 use tokio::task::JoinHandle;
 
-use crate::link::{Incoming, Link, unexpected, wrong_reply};
+use crate::link::{Incoming, Link, early_answer, wrong_reply};
 use crate::observer::{Event, Observer, TransferId};
 use crate::source::Source;
 use crate::{Error, RemotePath, Resume, TransferOptions};
@@ -33,6 +32,8 @@ pub(crate) struct Tally {
     pub(crate) repaired: u64,
     /// What moved, in all tries together.
     pub(crate) moved: u64,
+    /// How far into the file any try has come.
+    pub(crate) furthest: u64,
 }
 
 impl Tally {
@@ -43,6 +44,21 @@ impl Tally {
         }
         self.repaired += wrong;
     }
+
+    /// Counts bytes that moved; `done` of the file are done now.
+    pub(crate) fn moved(&mut self, bytes: u64, done: u64) {
+        self.moved += bytes;
+        self.furthest = self.furthest.max(done);
+    }
+}
+
+/// What the server claims to have stored, if it is what was sent. Its digest has been compared.
+pub(crate) fn proven(stored: Stored, size: u64) -> Result<Stored, Error> {
+    if stored.size == size {
+        return Ok(stored);
+    }
+    let claimed = stored.size;
+    Err(Error::Misbehaved(format!("{claimed} bytes stored of a file of {size}")))
 }
 
 impl Upload<'_> {
@@ -82,7 +98,7 @@ impl Upload<'_> {
                 )?;
                 link.flush().await?;
                 match link.reply(id).await? {
-                    Re::Stored(stored) if stored.digest == digest => Ok(stored),
+                    Re::Stored(stored) if stored.digest == digest => proven(stored, self.source.size()),
                     Re::Stored(stored) => Err(Error::DigestMismatch {
                         expected: digest,
                         found: stored.digest,
@@ -93,12 +109,14 @@ impl Upload<'_> {
             Err(Broken::Refused(incoming)) => {
                 // The body still has to end, so that the connection stays usable.
                 link.fail(id, "refused".to_owned()).await;
-                Err(unexpected(&incoming))
+                Err(early_answer(incoming, id))
             }
             Err(Broken::Here(error)) => {
                 link.fail(id, error.to_string()).await;
-                // The server's answer only repeats what is known here.
-                let _ = link.reply(id).await;
+                // The server's answer only repeats what is known here; anything else is out of step.
+                if !matches!(link.reply(id).await, Err(Error::Refused(_))) {
+                    link.abandon();
+                }
                 Err(error)
             }
             Err(Broken::Link(error)) => Err(error),
@@ -168,62 +186,55 @@ impl Upload<'_> {
         link.busy(work).await.map_err(Broken::Link)?.map_err(Broken::Here)
     }
 
-    /// Sends the bytes from `at` to `end`: the next chunk is read and hashed while one is on the way.
+    /// Sends the bytes from `at` to `end`: the next chunks are read and hashed while others are on the way.
     async fn range(
         &self,
         link: &mut Link,
-        mut at: u64,
+        at: u64,
         end: u64,
         mut hasher: Option<Hasher>,
         done: &mut u64,
         tally: &mut Tally,
     ) -> Result<Option<Hasher>, Broken> {
-        let step = link.chunk_bytes();
-        let length_at = |at: u64| usize::try_from(end - at).unwrap_or(usize::MAX).min(step);
-        let mut next = (at < end).then(|| self.read(at, length_at(at), hasher.take()));
+        let mut steps = Steps::new(at, end, link.chunk_bytes());
+        let mut next = self.read(link, &mut steps, &mut hasher);
         while let Some(reading) = next.take() {
-            let chunk;
-            (chunk, hasher) = link
+            let chunks;
+            (chunks, hasher) = link
                 .busy(joined(reading))
                 .await
                 .map_err(Broken::Link)?
                 .map_err(Broken::Here)?;
-            let length = (chunk.len() - DATA_HEAD_BYTES) as u64;
-            at += length;
-            if at < end {
-                next = Some(self.read(at, length_at(at), hasher.take()));
+            next = self.read(link, &mut steps, &mut hasher);
+            for chunk in chunks {
+                let length = chunk.payload().len() as u64;
+                link.chunk(chunk);
+                if let Some(incoming) = link.flush_unless_answered().await.map_err(Broken::Link)? {
+                    return Err(Broken::Refused(incoming));
+                }
+                *done += length;
+                tally.moved(length, *done);
+                self.observer.event(&Event::Moved {
+                    id: self.id,
+                    done: *done,
+                });
             }
-            link.data(seal_data(chunk).map_err(|error| Broken::Link(error.into()))?);
-            if let Some(incoming) = link.flush_unless_answered().await.map_err(Broken::Link)? {
-                return Err(Broken::Refused(incoming));
-            }
-            *done += length;
-            tally.moved += length;
-            self.observer.event(&Event::Moved {
-                id: self.id,
-                done: *done,
-            });
         }
         Ok(hasher)
     }
 
-    fn read(
-        &self,
-        at: u64,
-        length: usize,
-        hasher: Option<Hasher>,
-    ) -> JoinHandle<Result<(BytesMut, Option<Hasher>), Error>> {
-        let source = Arc::clone(&self.source);
-        tokio::task::spawn_blocking(move || {
-            let chunk = source.chunk(at, length)?;
-            let hasher = hasher.map(|mut hasher| {
-                hasher.update(&chunk[DATA_HEAD_BYTES..]);
-                hasher
-            });
-            Ok((chunk, hasher))
-        })
+    /// Begins to read the next step, and to hash it.
+    fn read(&self, link: &mut Link, steps: &mut Steps, hasher: &mut Option<Hasher>) -> Option<Reading> {
+        let (from, mut chunks) = steps.next(|| link.spent_chunk())?;
+        let (source, mut hasher) = (Arc::clone(&self.source), hasher.take());
+        Some(tokio::task::spawn_blocking(move || {
+            source.fill(from, &mut chunks, &mut hasher)?;
+            Ok((chunks, hasher))
+        }))
     }
 }
+
+type Reading = JoinHandle<Result<(Vec<Chunk>, Option<Hasher>), Error>>;
 
 /// Why a body did not reach its end.
 enum Broken {

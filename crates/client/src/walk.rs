@@ -1,14 +1,22 @@
 //! Turning trees into lists: directories before what is in them.
 
+use std::collections::{HashSet, VecDeque};
 use std::path::Path;
+use std::sync::Arc;
 
-use ftp_proto::{Kind, decode_name};
+use ftp_proto::{Entry, Kind, Op, Page, Re, Reply};
 
+use crate::link::{Incoming, Link, unexpected, wrong_reply};
+use crate::path::file_name;
 use crate::upload::blocking;
-use crate::{Client, Error, GetItem, PutItem, RemotePath};
+use crate::{Client, Error, GetItem, ListLimit, PutItem, RemotePath};
 
 /// The deepest tree that is walked; deeper ones are loops or attacks.
 const MAX_DEPTH: usize = 128;
+
+/// How many directories of a server may be asked for without an answer. With the longest paths that is half of
+/// what a server reads ahead (protocol, 3.3), so that neither side waits for the other.
+const ASKED_DIRECTORIES: usize = 64;
 
 impl Client {
     /// Lists a local file or tree for [`Client::put`]. Symbolic links are followed when named, not when
@@ -34,7 +42,8 @@ impl Client {
     /// met in a tree are passed over and come back beside the list.
     ///
     /// # Errors
-    /// What the server refuses; [`Error::UnsafeName`] for a name that would lead out of `local`.
+    /// What the server refuses; [`Error::UnsafeName`] for a name that would lead out of `local`;
+    /// [`Error::TooMuchListed`].
     ///
     /// # Cancel safety
     /// A dropped walk gives up the connection.
@@ -47,68 +56,140 @@ impl Client {
         let first = GetItem {
             remote: remote.clone(),
             local: local.to_path_buf(),
+            within: None,
             kind: entry.kind,
             size: entry.size,
         };
-        let deepest = local.components().count() + MAX_DEPTH;
-        let (mut items, mut skipped) = (vec![first], Vec::new());
-        let mut next = 0;
-        while let Some(item) = items.get(next) {
-            next += 1;
-            if item.kind != Kind::Dir {
-                continue;
+        let mut tree = RemoteTree {
+            top: local.into(),
+            deepest: local.components().count() + MAX_DEPTH,
+            items: vec![first],
+            skipped: Vec::new(),
+            limit: ListLimit::default(),
+            listed: 0,
+        };
+        let mut retry = self.retry();
+        loop {
+            let before = tree.listed;
+            let Err(error) = self.list_tree(&mut tree).await else {
+                return Ok((tree.items, tree.skipped));
+            };
+            if tree.listed > before {
+                retry.progress();
             }
-            let (remote, local) = (item.remote.clone(), item.local.clone());
-            if local.components().count() > deepest {
-                return Err(Error::Misbehaved(format!("a tree deeper than {MAX_DEPTH} directories")));
-            }
-            let before = (items.len(), skipped.len());
-            let mut retry = self.retry();
-            while let Err(error) = self.walk_directory(&remote, &local, &mut items, &mut skipped).await {
-                items.truncate(before.0);
-                skipped.truncate(before.1);
-                retry.pause(error).await?;
-            }
+            retry.pause(error).await?;
         }
-        Ok((items, skipped))
     }
 
-    /// Adds what is in one directory; after an error only some of it.
-    async fn walk_directory(
-        &mut self,
-        remote: &RemotePath,
-        local: &Path,
-        items: &mut Vec<GetItem>,
-        skipped: &mut Vec<RemotePath>,
-    ) -> Result<(), Error> {
-        let open = self.open_listing(remote, false).await?;
-        let mut listing = self.listing(open);
-        while let Some(page) = listing.next_page().await? {
-            for entry in page {
-                if matches!(entry.kind, Kind::Link | Kind::Other) {
-                    skipped.push(remote.join(&entry.name));
-                    continue;
+    /// Lists what is not listed yet; after an error whole directories of it.
+    async fn list_tree(&mut self, tree: &mut RemoteTree) -> Result<(), Error> {
+        let mut link = self.take().await?;
+        let mut asked = VecDeque::new();
+        // The next item to look at; everything before it is listed, or asked for.
+        let mut next = tree.listed;
+        let mut refused = None;
+        loop {
+            while refused.is_none() && asked.len() < ASKED_DIRECTORIES && next < tree.items.len() {
+                if let Some(path) = tree.directory(next)? {
+                    let id = link.request(Op::Ls { path, digests: false })?;
+                    asked.push_back((id, next));
                 }
-                items.push(GetItem {
-                    remote: remote.join(&entry.name),
-                    local: local.join(safe_name(&entry.name)?),
-                    kind: entry.kind,
-                    size: entry.size,
-                });
+                next += 1;
+            }
+            let Some((id, index)) = asked.pop_front() else {
+                break;
+            };
+            link.flush().await?;
+            let before = (tree.items.len(), tree.skipped.len(), tree.limit);
+            let listed = list_directory(&mut link, id, tree, index).await;
+            if listed.is_ok() && refused.is_none() {
+                tree.listed = asked.front().map_or(next, |(_, index)| *index);
+                continue;
+            }
+            tree.items.truncate(before.0);
+            tree.skipped.truncate(before.1);
+            tree.limit = before.2;
+            match listed {
+                // The other answers are on their way, and nobody needs them.
+                Err(error @ Error::Refused(_)) => drop(refused.get_or_insert(error)),
+                listed => listed?,
             }
         }
-        Ok(())
+        self.keep(link);
+        refused.map_or(Ok(()), Err)
     }
 }
 
-/// The name as a local file name, if it is one component and no more.
-fn safe_name(wire: &str) -> Result<std::ffi::OsString, Error> {
-    use std::os::unix::ffi::OsStringExt as _;
-    let raw = decode_name(wire).map_err(|_| Error::UnsafeName(wire.to_owned()))?;
-    if raw.is_empty() || raw.contains(&b'/') || raw.contains(&0) || raw == b"." || raw == b".." {
-        return Err(Error::UnsafeName(wire.to_owned()));
+/// Adds what is in the directory `index`, as the answers to the request `id` tell; after an error only some of it.
+async fn list_directory(link: &mut Link, id: u64, tree: &mut RemoteTree, index: usize) -> Result<(), Error> {
+    // A name that is removed and made again during a listing may come twice.
+    let mut seen = HashSet::new();
+    loop {
+        let entries = match link.receive_part().await? {
+            Incoming::Reply(Reply { id: answered, re }) if answered == id => match re {
+                Re::Page(Page { entries }) if entries.is_empty() => {
+                    return Err(Error::Misbehaved("a page without entries".to_owned()));
+                }
+                Re::Page(Page { entries }) => entries,
+                Re::Ok => return Ok(()),
+                Re::Error(fault) => return Err(Error::Refused(fault)),
+                other => return Err(wrong_reply(other)),
+            },
+            other => return Err(unexpected(&other)),
+        };
+        for entry in entries {
+            tree.add(index, entry, &mut seen)?;
+        }
     }
-    Ok(std::ffi::OsString::from_vec(raw))
+}
+
+/// A tree on the server as far as it is listed.
+struct RemoteTree {
+    top: Arc<Path>,
+    /// How many components the deepest local path may have.
+    deepest: usize,
+    items: Vec<GetItem>,
+    skipped: Vec<RemotePath>,
+    limit: ListLimit,
+    /// Up to where the directories among the items are listed.
+    listed: usize,
+}
+
+impl RemoteTree {
+    /// The path of an item that is to be listed.
+    fn directory(&self, index: usize) -> Result<Option<String>, Error> {
+        let item = &self.items[index];
+        if item.kind != Kind::Dir {
+            return Ok(None);
+        }
+        if item.local.components().count() > self.deepest {
+            return Err(Error::Misbehaved(format!("a tree deeper than {MAX_DEPTH} directories")));
+        }
+        Ok(Some(item.remote.as_wire().to_owned()))
+    }
+
+    /// Adds an entry of the directory `index`.
+    fn add(&mut self, index: usize, entry: Entry, seen: &mut HashSet<String>) -> Result<(), Error> {
+        let directory = &self.items[index];
+        let remote = directory.remote.join(&entry.name);
+        let local = directory.local.join(file_name(&entry.name)?);
+        self.limit.take(remote.as_wire().len() + local.as_os_str().len())?;
+        if !seen.insert(entry.name) {
+            return Ok(());
+        }
+        if matches!(entry.kind, Kind::Link | Kind::Other) {
+            self.skipped.push(remote);
+            return Ok(());
+        }
+        self.items.push(GetItem {
+            remote,
+            local,
+            within: Some(Arc::clone(&self.top)),
+            kind: entry.kind,
+            size: entry.size,
+        });
+        Ok(())
+    }
 }
 
 #[derive(Default)]
@@ -161,14 +242,6 @@ impl LocalWalk {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_that_lead_elsewhere_are_refused() {
-        for name in ["..", ".", "", "a/b", "/etc/passwd", "../x", "\0zz"] {
-            assert!(matches!(safe_name(name), Err(Error::UnsafeName(_))), "{name:?}");
-        }
-        assert_eq!(safe_name("..a b\n").unwrap(), "..a b\n");
-    }
 
     #[tokio::test]
     async fn a_local_tree_becomes_a_list_with_directories_first() {

@@ -98,7 +98,7 @@ pub(crate) enum RemoteCommand {
     Get(GetArgs),
     /// Make directories
     Mkdir(MkdirArgs),
-    /// Remove files
+    /// Remove files, into the trash
     Rm(RmArgs),
     /// Move or rename on the server
     Mv(MvArgs),
@@ -114,7 +114,23 @@ pub(crate) enum RemoteCommand {
     Ping(PingArgs),
     /// Show uploads that can be resumed, or discard them
     Uploads(UploadsArgs),
+    /// Show what was removed or replaced and can be restored, or delete it for good
+    Trash(TrashArgs),
+    /// Show the older versions of a file
+    Versions(VersionsArgs),
+    /// Put removed files and older versions back
+    #[command(after_help = RESTORE_HELP)]
+    Restore(RestoreArgs),
 }
+
+const RESTORE_HELP: &str = "\
+Examples:
+  restore report.txt                    the newest version, if the name is free
+  restore -f report.txt                 the newest version in place of the present file,
+                                        which goes to the trash in its turn
+  restore --item 12                     item 12 of `trash` or `versions`, where it was
+  restore --item 12 --to old.txt        the same under another name
+  restore photos/a.jpg                  also one file of a removed directory";
 
 const PUT_HELP: &str = "\
 Where files go:
@@ -275,6 +291,9 @@ pub(crate) struct RmArgs {
     /// Be content with what is gone already
     #[arg(short, long)]
     pub(crate) force: bool,
+    /// Delete for good, not into the trash
+    #[arg(long)]
+    pub(crate) forever: bool,
     /// The files
     #[arg(required = true)]
     pub(crate) paths: Vec<OsString>,
@@ -350,6 +369,41 @@ pub(crate) struct UploadsArgs {
     /// Discard the staged upload for this path; may be repeated
     #[arg(long, value_name = "PATH")]
     pub(crate) discard: Vec<OsString>,
+}
+
+/// `trash`
+#[derive(Debug, Args)]
+pub(crate) struct TrashArgs {
+    /// Delete everything in the trash for good
+    #[arg(long, conflicts_with = "delete")]
+    pub(crate) empty: bool,
+    /// Delete this item for good; may be repeated
+    #[arg(long, value_name = "ITEM")]
+    pub(crate) delete: Vec<u64>,
+}
+
+/// `versions`
+#[derive(Debug, Args)]
+pub(crate) struct VersionsArgs {
+    /// The file, whether it is there or not
+    pub(crate) path: OsString,
+}
+
+/// `restore`
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// Replace existing files, which go to the trash
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// This item, as `trash` and `versions` number them
+    #[arg(long, value_name = "ITEM")]
+    pub(crate) item: Option<u64>,
+    /// Put it here
+    #[arg(long, value_name = "NAME")]
+    pub(crate) to: Option<OsString>,
+    /// What to restore; with --item, only this from the item
+    #[arg(required_unless_present = "item")]
+    pub(crate) paths: Vec<OsString>,
 }
 
 /// `login`

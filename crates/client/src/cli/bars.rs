@@ -28,6 +28,8 @@ const FEW_FILES: u64 = 20;
 pub(crate) struct Bars {
     multi: MultiProgress,
     running: HashMap<TransferId, Transfer>,
+    /// How many of them have a row.
+    rows: usize,
     total: Option<Row>,
     files: u64,
     finished: u64,
@@ -48,6 +50,7 @@ impl Bars {
         Self {
             multi,
             running: HashMap::new(),
+            rows: 0,
             total: None,
             files: 0,
             finished: 0,
@@ -69,9 +72,8 @@ impl Bars {
 
     /// A file begins. Its name is quoted already.
     pub(crate) fn started(&mut self, id: TransferId, name: &str, size: Option<u64>) {
-        let shown = self.running.values().filter(|transfer| transfer.row.is_some()).count();
         let worth_it = self.files <= FEW_FILES || size.is_none_or(|size| size >= MIN_ROW_BYTES);
-        let row = (shown < MAX_ROWS && worth_it).then(|| {
+        let row = (self.rows < MAX_ROWS && worth_it).then(|| {
             Row::new(name, size, Instant::now(), |bar| match &self.total {
                 Some(total) => self.multi.insert_before(total.bar(), bar),
                 None => self.multi.add(bar),
@@ -82,7 +84,9 @@ impl Bars {
         {
             total.set_current(name);
         }
-        self.running.insert(id, Transfer { done: 0, size, row });
+        self.rows += usize::from(row.is_some());
+        let before = self.running.insert(id, Transfer { done: 0, size, row });
+        self.rows -= usize::from(before.is_some_and(|before| before.row.is_some()));
     }
 
     /// Bytes that are there already are compared.
@@ -138,6 +142,7 @@ impl Bars {
         if let Some(transfer) = self.running.remove(&id) {
             if let Some(row) = &transfer.row {
                 self.remove(row);
+                self.rows -= 1;
             }
             // The rest of a file that ended needs no more time, whether it moved or not.
             if let Some(total) = &self.total {
@@ -170,6 +175,7 @@ impl Bars {
             self.remove(row);
         }
         self.total = None;
+        self.rows = 0;
         self.files = 0;
         self.finished = 0;
     }

@@ -11,6 +11,7 @@ mod ping;
 mod put;
 mod relocate;
 mod show;
+mod trash;
 mod uploads;
 
 use super::args::RemoteCommand;
@@ -46,6 +47,9 @@ pub(crate) async fn run(session: &mut Session, command: &RemoteCommand) -> Done 
         RemoteCommand::Stat(args) => show::stat(session, args).await,
         RemoteCommand::Sum(args) => show::sum(session, args).await,
         RemoteCommand::Uploads(args) => uploads::uploads(session, args).await,
+        RemoteCommand::Trash(args) => trash::trash(session, args).await,
+        RemoteCommand::Versions(args) => trash::versions(session, args).await,
+        RemoteCommand::Restore(args) => trash::restore(session, args).await,
     }
 }
 

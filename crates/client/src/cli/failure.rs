@@ -15,6 +15,9 @@ use super::exit::Exit;
 use super::format;
 use super::quote::quoted;
 
+/// The longest reason that is shown. What a server says may be much longer, and would drive all else off the screen.
+const MAX_REASON_CHARS: usize = 600;
+
 /// Why a command ends before it is done.
 #[derive(Debug)]
 pub(crate) enum Stop {
@@ -157,14 +160,17 @@ fn code(error: &Error) -> Box<str> {
         Error::Login(_) => "login_failed",
         Error::Connect { .. } => "connect",
         Error::Lost(_) | Error::Closed => "connection_lost",
-        Error::TimedOut(_) => "timed_out",
+        Error::TimedOut(_) | Error::Stalled(_) => "timed_out",
+        Error::TooMuchListed(_) => "too_much",
+        Error::LocalLink(_) => "local_link",
         Error::Misbehaved(_) => "protocol",
         Error::DigestMismatch { .. } => "digest_mismatch",
+        Error::StoredDamaged { .. } => "stored_damaged",
         Error::SourceChanged => "source_changed",
         Error::LocalExists(_) => "exists",
         Error::Local { .. } => "local",
         Error::NotAFile(_) => "not_a_file",
-        Error::UnsafeName(_) => "bad_name",
+        Error::PartialName(_) | Error::UnsafeName(_) => "bad_name",
         Error::RequestTooLong => "too_long",
         Error::NotReached(_) => "not_tried",
         #[expect(unreachable_patterns, reason = "the library may learn of more ways to fail")]
@@ -173,8 +179,17 @@ fn code(error: &Error) -> Box<str> {
     .into()
 }
 
-/// The reason with its figures and its causes, each said once.
+/// The reason with its figures and its causes, each said once, and no longer than a few lines.
 pub(crate) fn reason(error: &Error) -> String {
+    let mut text = whole_reason(error);
+    if let Some((end, _)) = text.char_indices().nth(MAX_REASON_CHARS) {
+        text.truncate(end);
+        text.push_str("...");
+    }
+    text
+}
+
+fn whole_reason(error: &Error) -> String {
     if let Error::Refused(fault) = error
         && let Some(figures) = figures(fault)
     {

@@ -2,11 +2,14 @@
 //!
 //! A name that is not UTF-8 comes twice: readable, and exact in hexadecimal under `..._hex`.
 
+use std::io;
+
 use ftp_client::{Digest, Entry, Kind, Transferred};
 use serde::Serialize;
 
 use super::failure::Failure;
 use super::format;
+use super::quote::deceives;
 
 /// What became of one file of a transfer.
 #[derive(Debug, Serialize)]
@@ -204,6 +207,33 @@ impl<T> PathLine<T> {
 #[derive(Debug, Serialize)]
 pub(crate) struct Nothing {}
 
+/// An object on a line of its own. What must not reach a terminal is escaped, which changes nothing for whoever
+/// reads it as JSON.
+pub(crate) fn json_line(value: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    let mut out = serde_json::Serializer::with_formatter(&mut line, ForTerminals);
+    value.serialize(&mut out)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// Writes JSON that a terminal can be shown.
+struct ForTerminals;
+
+impl serde_json::ser::Formatter for ForTerminals {
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| deceives(*c)) {
+            out.write_all(&rest.as_bytes()[..at])?;
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(out, "\\u{unit:04x}")?;
+            }
+            rest = &rest[at + c.len_utf8()..];
+        }
+        out.write_all(rest.as_bytes())
+    }
+}
+
 /// The bytes of a name that came in wire form.
 pub(crate) fn wire_bytes(name: &str) -> Vec<u8> {
     // The library hands out names it has checked; one that is not in wire form is text.
@@ -241,6 +271,16 @@ mod tests {
             line,
             "{\"name\":\"a\u{fffd}\",\"name_hex\":\"61ff\",\"kind\":\"file\",\"size\":7,\"mtime\":\"1970-01-01T00:00:01Z\"}"
         );
+    }
+
+    #[test]
+    fn a_terminal_that_is_shown_json_is_not_steered() {
+        let name = "\u{1b}[31m\u{7f}\u{9b}2J\u{202e}gpj\u{200d}\u{e0041}\n\"é漢🎬";
+        let line = json_line(&name).unwrap();
+        let text = String::from_utf8(line.clone()).unwrap();
+        assert!(text.trim_end().chars().all(|c| !deceives(c)), "{text:?}");
+        assert!(text.contains("é漢🎬"), "{text}");
+        assert_eq!(serde_json::from_slice::<String>(&line).unwrap(), name);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::exit::Exit;
 use super::failure::Failure;
-use super::json::FailureLine;
+use super::json::{FailureLine, json_line};
 use super::quote::{printable, quoted};
 
 /// Where the program's words go.
@@ -113,9 +113,7 @@ impl Output {
 
     /// An object on a line of its own.
     pub(crate) fn object(&self, value: &impl Serialize) -> io::Result<()> {
-        let mut line = serde_json::to_vec(value)?;
-        line.push(b'\n');
-        self.bytes(&line)
+        self.bytes(&json_line(value)?)
     }
 
     /// A name: fit for a terminal on a terminal, the bytes themselves in a pipe.

@@ -11,6 +11,8 @@
 //! ```
 
 mod file;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 
 #[cfg(test)]
 mod tests;
@@ -23,7 +25,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ftp_client::{DerivedKeys, RemotePath, Target};
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::exit::Exit;
 use super::failure::Failure;
@@ -117,6 +119,7 @@ impl Profiles {
     /// Saves the profile and makes it the default; answers with the file.
     pub(crate) fn save(&self, profile: &Profile) -> Result<PathBuf, Failure> {
         let path = self.profile_path(&profile.target);
+        refuse_newer(&path)?;
         let form = ProfileFile {
             version: VERSION,
             server: profile.target.to_string(),
@@ -165,7 +168,9 @@ impl Profiles {
             directory: directory.as_wire().to_owned(),
         };
         let text = toml::to_string(&form).expect("strings and numbers are always TOML");
-        self.write(&self.state_path(target), &text)
+        let path = self.state_path(target);
+        refuse_newer(&path)?;
+        self.write(&path, &text)
     }
 
     /// The file of the shell's history. Its directory is there, when it can be.
@@ -220,7 +225,7 @@ const PROFILE_HEAD: &str = "\
 # until the password is changed; `ftp-cli logout` removes it.
 ";
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(deny_unknown_fields)]
 struct ProfileFile {
     version: u32,
@@ -238,7 +243,10 @@ impl ProfileFile {
         if target.user.is_none() {
             return Err("`server` names no user");
         }
-        let key = |text: &str| STANDARD.decode(text).ok().and_then(|raw| raw.try_into().ok());
+        let key = |text: &str| {
+            let raw = STANDARD.decode(text).map(Zeroizing::new).ok()?;
+            raw.as_slice().try_into().ok()
+        };
         Ok(Profile {
             target,
             tls: self.tls,
@@ -261,10 +269,14 @@ struct StateFile {
 
 /// Judges the version before anything else: another one may mean anything by its keys.
 fn parse<T: for<'a> Deserialize<'a>>(path: &Path, text: &str) -> Result<T, Failure> {
-    let table: toml::Table = text
-        .parse()
-        .map_err(|error: toml::de::Error| broken(path, error.message()))?;
-    match table.get("version").and_then(toml::Value::as_integer) {
+    /// Nothing but the version: whatever else is there is not copied, for it may be a key.
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: Option<toml::Value>,
+    }
+    let fault = |error: toml::de::Error| broken(path, error.message());
+    let versioned: Versioned = toml::from_str(text).map_err(fault)?;
+    match versioned.version.as_ref().and_then(toml::Value::as_integer) {
         Some(version) if version == i64::from(VERSION) => {}
         Some(version) => {
             let reason = format!("it has version {version}, and this program knows version {VERSION}");
@@ -272,9 +284,22 @@ fn parse<T: for<'a> Deserialize<'a>>(path: &Path, text: &str) -> Result<T, Failu
         }
         None => return Err(broken(path, "it has no version")),
     }
-    table
-        .try_into()
-        .map_err(|error: toml::de::Error| broken(path, error.message()))
+    toml::from_str(text).map_err(fault)
+}
+
+/// Refuses to write over what a newer program has written. Whatever else is there is replaced.
+fn refuse_newer(path: &Path) -> Result<(), Failure> {
+    let version = || {
+        let table: toml::Table = file::read(path).ok()??.parse().ok()?;
+        table.get("version")?.as_integer()
+    };
+    match version() {
+        Some(version) if version > i64::from(VERSION) => Err(broken(
+            path,
+            &format!("it has version {version}, and this program knows version {VERSION}"),
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn broken(path: &Path, reason: &str) -> Failure {

@@ -59,7 +59,7 @@ fn judged(text: &str) -> impl Iterator<Item = (char, bool)> {
 }
 
 /// Control characters, and the format characters that are invisible or change the direction.
-fn deceives(c: char) -> bool {
+pub(crate) fn deceives(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'

@@ -1,6 +1,8 @@
 //! `shell`: the same commands with the same options, on one connection.
 
 mod complete;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod local;
 mod parse;
 mod reader;

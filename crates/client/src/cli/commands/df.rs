@@ -52,6 +52,11 @@ fn text(usage: &UsageReport, human: bool) -> String {
         ""
     };
     row("reserved", size(usage.reserved), reserved.to_owned());
+    let trash = match usage.trash_limit {
+        0 => "off".to_owned(),
+        limit => format!("of at most {}, gives way when room is needed", format::size(limit)),
+    };
+    row("trash", size(usage.trash), trash);
     row("free", size(usage.free), none());
     let limit = usage.entries_limit.map_or_else(none, |limit| format!("of {limit}"));
     row("entries", usage.entries.to_string(), limit);
@@ -73,13 +78,20 @@ mod tests {
             entries_limit: Some(100),
             entries: 12,
             uploads: 1,
+            trash: 5 << 20,
+            trash_limit: 1 << 30,
+            trash_entries: 3,
         };
         let shown = text(&usage, true);
         let lines: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[0], ["limit", "10.0", "GiB"]);
         assert_eq!(lines[1], ["used", "3.0", "GiB", "30%"]);
         assert_eq!(lines[2].join(" "), "pending 1.0 MiB in 1 upload that can be resumed");
-        assert_eq!(lines[5], ["entries", "12", "of", "100"]);
+        assert_eq!(
+            lines[4].join(" "),
+            "trash 5.0 MiB of at most 1.0 GiB, gives way when room is needed"
+        );
+        assert_eq!(lines[6], ["entries", "12", "of", "100"]);
         assert!(text(&usage, false).contains("3221225472 B (3.0 GiB)"));
     }
 }

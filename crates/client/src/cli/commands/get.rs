@@ -115,6 +115,7 @@ async fn collect(
         items.push(GetItem {
             remote: source.clone(),
             local: local.to_path_buf(),
+            within: None,
             kind: entry.kind,
             size: entry.size,
         });

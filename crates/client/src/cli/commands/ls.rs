@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::super::args::{LsArgs, OrderArgs};
 use super::super::failure::{Done, Stop};
-use super::super::json::{EntryLine, text_and_hex, wire_bytes};
+use super::super::json::{EntryLine, json_line, text_and_hex, wire_bytes};
 use super::super::output::Output;
 use super::super::session::{Session, Tally};
 use super::names::expand_all;
@@ -70,15 +70,17 @@ pub(super) async fn ls(session: &mut Session, args: &LsArgs) -> Done {
 async fn directory(session: &mut Session, path: &RemotePath, args: &LsArgs, view: &View) -> Done {
     let output = Arc::clone(&session.output);
     let streamed = args.order.unsorted || output.is_json();
-    let mut kept = Vec::new();
     let error = match session.client.list(path, args.digest).await {
-        Ok(mut listing) => loop {
+        Ok(mut listing) if streamed => loop {
             match listing.next_page().await {
-                Ok(Some(page)) if streamed => view.print(path, &page, &output)?,
-                Ok(Some(page)) => kept.extend(page),
-                Ok(None) => return view.print_sorted(path, kept, &output),
+                Ok(Some(page)) => view.print(path, &page, &output)?,
+                Ok(None) => return Ok(()),
                 Err(error) => break error,
             }
+        },
+        Ok(mut listing) => match listing.all(|_| true).await {
+            Ok(entries) => return view.print_sorted(path, entries, &output),
+            Err(error) => error,
         },
         Err(error) => error,
     };
@@ -121,8 +123,7 @@ impl View {
                     directory_hex: hex.as_deref(),
                     entry: entry.into(),
                 };
-                serde_json::to_writer(&mut lines, &line).map_err(std::io::Error::from)?;
-                lines.push(b'\n');
+                lines.extend(json_line(&line)?);
             }
             output.bytes(&lines)?;
         } else {

@@ -23,7 +23,7 @@ pub(super) async fn mkdir(session: &mut Session, args: &MkdirArgs) -> Done {
 pub(super) async fn rm(session: &mut Session, args: &RmArgs) -> Done {
     let mut tally = Tally::default();
     for path in expand_all(session, "rm", &args.paths).await? {
-        match remove(session, &path, args.recursive).await {
+        match remove(session, &path, args).await {
             Ok(()) => told(session, "rm", &path)?,
             Err(error) if args.force && error.code() == Some(Code::NotFound) => {}
             Err(error) => tally.add(&session.failure("rm", &path, &error), &session.output)?,
@@ -32,13 +32,13 @@ pub(super) async fn rm(session: &mut Session, args: &RmArgs) -> Done {
     tally.finish()
 }
 
-async fn remove(session: &mut Session, path: &RemotePath, recursive: bool) -> Result<(), Error> {
-    if !recursive {
-        return session.client.rm(path).await;
+async fn remove(session: &mut Session, path: &RemotePath, args: &RmArgs) -> Result<(), Error> {
+    if !args.recursive {
+        return session.client.rm(path, args.forever).await;
     }
     match session.client.stat(path, false).await?.kind {
-        Kind::Dir => session.client.rmdir(path, true).await,
-        _ => session.client.rm(path).await,
+        Kind::Dir => session.client.rmdir(path, true, args.forever).await,
+        _ => session.client.rm(path, args.forever).await,
     }
 }
 

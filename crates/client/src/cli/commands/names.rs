@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 
-use ftp_client::{Code, RemotePath};
+use ftp_client::{Code, Entry, RemotePath};
 
 use super::super::failure::Failure;
 use super::super::glob;
@@ -56,18 +56,11 @@ async fn matching(
     } else {
         folder.clone()
     };
-    let mut found = Vec::new();
+    let matches = |entry: &Entry| glob::matches(pattern, &wire_bytes(&entry.name));
     let error = match session.client.list(&listed, false).await {
-        Ok(mut listing) => loop {
-            match listing.next_page().await {
-                Ok(Some(page)) => found.extend(
-                    page.iter()
-                        .filter(|entry| glob::matches(pattern, &wire_bytes(&entry.name)))
-                        .map(|entry| folder.join(&entry.name)),
-                ),
-                Ok(None) => return Ok(found),
-                Err(error) => break error,
-            }
+        Ok(mut listing) => match listing.all(matches).await {
+            Ok(found) => return Ok(found.iter().map(|entry| folder.join(&entry.name)).collect()),
+            Err(error) => error,
         },
         Err(error) => error,
     };

@@ -42,9 +42,13 @@ pub(super) fn of(command: &str, subject: &[u8], error: &Error, situation: &Situa
     match error.kind() {
         ErrorKind::Connection => match &situation.resume {
             Some(resume) => hints.push(format!("what was transferred is kept; `{resume}` goes on from there")),
-            None => hints.extend(connect(error, situation)),
+            None => hints.extend(connect(command, error, situation)),
         },
         ErrorKind::Login => hints.extend(login(error, situation)),
+        ErrorKind::Mismatch if is_stored_damage(error) => hints.push(format!(
+            "nothing was changed there, and trying again does not help: who has the file intact puts it there again by {}; the administrator can restore it from a backup, and finds all damaged files with `ftpd scrub`",
+            situation.typed("put --force")
+        )),
         ErrorKind::Mismatch => hints.push(
             "no target was made, and what was written to a pipe is damaged; try again, and if it happens again look at the disks and the memory of both machines"
                 .to_owned(),
@@ -57,13 +61,35 @@ pub(super) fn of(command: &str, subject: &[u8], error: &Error, situation: &Situa
     hints
 }
 
-fn connect(error: &Error, situation: &Situation) -> Option<String> {
+/// Whether the bytes were lost on the server's disk and not on their way.
+fn is_stored_damage(error: &Error) -> bool {
+    match error {
+        Error::StoredDamaged { .. } => true,
+        Error::Refused(fault) => fault.code == Code::DigestMismatch && !fault.retry,
+        _ => false,
+    }
+}
+
+fn connect(command: &str, error: &Error, situation: &Situation) -> Option<String> {
     match error {
         Error::Connect { source, .. } if source.kind() == io::ErrorKind::InvalidData && situation.tls => Some(
             "the server does not seem to speak TLS: `--no-tls` does without, in a network that you trust".to_owned(),
         ),
         Error::Connect { .. } => Some(format!("check that ftpd runs and listens at {}", situation.server)),
-        _ => None,
+        Error::Refused(_) => Some("run it again later".to_owned()),
+        // The request was under way, and is not repeated without asking: it may have been done.
+        _ => Some(match command {
+            "cp" | "mkdir" | "mv" | "rm" => format!(
+                "whether it was done is not known: {} shows what is there; if it was not, run it again",
+                situation.typed("ls")
+            ),
+            "uploads" => format!(
+                "{} shows what can be resumed; run it again if need be",
+                situation.typed("uploads")
+            ),
+            "get" => "what was written is not complete; run it again".to_owned(),
+            _ => "nothing was changed; run it again".to_owned(),
+        }),
     }
 }
 
@@ -95,6 +121,11 @@ fn not_permitted(command: &str, subject: &[u8], error: &Error, situation: &Situa
         (Error::LocalExists(_), _) | (_, Some(Code::Exists)) if matches!(command, "put" | "get" | "mv" | "cp") => {
             Some("`--force` replaces it, another target name keeps both".to_owned())
         }
+        (Error::UnsafeName(_), _) => Some(format!(
+            "{} sends names that no directory can have: it is damaged or hostile; tell its administrator",
+            situation.server
+        )),
+        (Error::LocalLink(_), _) => Some("remove the link, or name the directory it leads to as the target".to_owned()),
         (_, Some(Code::NotEmpty)) => Some(format!(
             "{} removes it with everything in it",
             situation.typed(&format!("rm -r {}", quoted(subject)))
@@ -127,6 +158,11 @@ fn other(command: &str, error: &Error, situation: &Situation) -> Option<String> 
         (Error::Misbehaved(_), _) if command == "login" && !situation.tls => {
             Some("the server seems to speak TLS: leave out `--no-tls`".to_owned())
         }
+        (Error::Misbehaved(_), _) => Some(format!(
+            "{} breaks the rules of the protocol: it is damaged, hostile or not an ftpd; tell its administrator",
+            situation.server
+        )),
+        (Error::TooMuchListed(_), _) if command == "ls" => Some("`ls -U` shows the entries as they come".to_owned()),
         (_, Some(Code::IsDirectory)) if matches!(command, "rm" | "get") => {
             Some("`-r` takes directories with everything in them".to_owned())
         }

@@ -99,3 +99,25 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     ));
     assert!(matches!(Stop::from(io::Error::other("disk")), Stop::Failure(_)));
 }
+
+#[test]
+fn a_lost_connection_always_has_a_next_step() {
+    let lost = |command| {
+        let without_resume = Situation {
+            resume: None,
+            ..situation()
+        };
+        Failure::of(command, b"demo.mp4", &Error::Closed, &without_resume)
+            .hints
+            .join("; ")
+    };
+    for changing in ["cp", "mkdir", "mv", "rm"] {
+        let hint = lost(changing);
+        assert!(hint.contains("not known") && hint.contains("`ftp-cli ls`"), "{hint}");
+    }
+    for command in [
+        "cd", "df", "get", "login", "ls", "ping", "pwd", "stat", "sum", "uploads",
+    ] {
+        assert!(lost(command).contains("run it again"), "{command}");
+    }
+}

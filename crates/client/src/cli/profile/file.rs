@@ -97,7 +97,9 @@ fn open(path: &Path) -> io::Result<Option<File>> {
 }
 
 fn text_of(file: File) -> io::Result<Zeroizing<String>> {
-    let mut text = Zeroizing::new(String::new());
+    // At its full length from the start: growing would leave copies behind that nobody wipes.
+    let length = file.metadata()?.len().min(MAX_BYTES);
+    let mut text = Zeroizing::new(String::with_capacity(usize::try_from(length).unwrap_or(0) + 1));
     file.take(MAX_BYTES).read_to_string(&mut text)?;
     Ok(text)
 }

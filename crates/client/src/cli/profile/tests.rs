@@ -66,6 +66,34 @@ fn another_version_is_refused_by_name() {
 }
 
 #[test]
+fn what_a_newer_program_wrote_is_not_written_over() {
+    let dir = TempDir::new().unwrap();
+    let profiles = Profiles::at(dir.path());
+    let profile = profile("alice@example.org:2121");
+    let target = &profile.target;
+    profiles.save(&profile).unwrap();
+    let directory = RemotePath::from_wire("/dir").unwrap();
+    profiles.set_directory(target, &directory).unwrap();
+    for path in [profiles.profile_path(target), profiles.state_path(target)] {
+        let newer = fs::read_to_string(&path)
+            .unwrap()
+            .replace("version = 1", "version = 2\nnew = 3");
+        fs::write(&path, &newer).unwrap();
+        let refused = if path == profiles.profile_path(target) {
+            profiles.save(&profile).err().unwrap()
+        } else {
+            profiles.set_directory(target, &directory).unwrap_err()
+        };
+        assert!(refused.message.contains("version 2"), "{refused:?}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), newer);
+        // What is broken may be replaced: logging in again is the remedy.
+        fs::write(&path, "torn").unwrap();
+    }
+    profiles.save(&profile).unwrap();
+    profiles.set_directory(target, &directory).unwrap();
+}
+
+#[test]
 fn a_damaged_key_is_refused() {
     let dir = TempDir::new().unwrap();
     let profiles = Profiles::at(dir.path());

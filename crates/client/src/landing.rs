@@ -1,0 +1,310 @@
+//! Small files on their way to the local disk: proven and written many at a time, on a thread of its own.
+//!
+//! A file whose name is free is written without one and linked when it is whole: nothing is left behind
+//! by a crash, and no other download can meet it half-way. Where that is not possible (the name is taken,
+//! or the file system can not do it) it goes by way of a partial file, as large ones do.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use bytes::BytesMut;
+use ftp_digest::{Algorithm, Hasher};
+use ftp_proto::{Kind, Timestamp};
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::download::Received;
+use crate::partial::{Partial, part_path, set_mtime};
+use crate::{Error, GetItem};
+
+/// A small file as it arrived.
+pub(crate) struct Arrived {
+    pub(crate) index: usize,
+    pub(crate) bytes: BytesMut,
+    /// With the digest that the server promised.
+    pub(crate) received: Received,
+    pub(crate) replace: bool,
+    /// Whether the name was found to be free.
+    pub(crate) is_free: bool,
+}
+
+/// What became of it.
+pub(crate) struct Landed {
+    pub(crate) index: usize,
+    pub(crate) received: Received,
+    pub(crate) outcome: Outcome,
+}
+
+pub(crate) enum Outcome {
+    /// It has its name; whether another file was replaced.
+    Stored(bool),
+    /// Its bytes are not those that were promised.
+    Damaged,
+    Failed(Box<Error>),
+}
+
+/// The directory of the last file: files of one directory come in a row.
+type Folder = Option<(PathBuf, OwnedFd)>;
+
+/// Proves and writes what arrived, in order. Blocks.
+pub(crate) fn land(items: &[GetItem], arrived: Vec<Arrived>, algorithm: Algorithm, parents: bool) -> Vec<Landed> {
+    let mut folder: Folder = None;
+    let land = |file: Arrived| {
+        let outcome = if Hasher::digest(algorithm, &file.bytes) == file.received.digest {
+            match write(&items[file.index], &file, parents, &mut folder) {
+                Ok(replaced) => Outcome::Stored(replaced),
+                Err(error) => Outcome::Failed(Box::new(error)),
+            }
+        } else {
+            Outcome::Damaged
+        };
+        Landed {
+            index: file.index,
+            received: file.received,
+            outcome,
+        }
+    };
+    arrived.into_iter().map(land).collect()
+}
+
+fn write(item: &GetItem, file: &Arrived, parents: bool, folder: &mut Folder) -> Result<bool, Error> {
+    let parent = match item.local.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if folder.as_ref().is_none_or(|(path, _)| path != parent) {
+        refuse_links(&item.local, item.within.as_deref(), item.kind)?;
+        if parents {
+            make_directory(parent, true)?;
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        *folder = rustix::fs::open(parent, flags, Mode::empty())
+            .ok()
+            .map(|opened| (parent.to_path_buf(), opened));
+    }
+    if file.is_free
+        && let (Some((_, folder)), Some(name)) = (&folder, item.local.file_name())
+        && write_nameless(folder, name, &file.bytes, file.received.mtime)
+    {
+        return Ok(false);
+    }
+    // By its path, and so with a look at the links on the way.
+    refuse_links(&item.local, item.within.as_deref(), item.kind)?;
+    write_small(&item.local, &file.bytes, file.received.mtime, file.replace)
+}
+
+/// Writes a file without a name and links it to its own. Whether that was possible: where it was not,
+/// nothing has happened, and whoever tries otherwise learns why.
+fn write_nameless(folder: &OwnedFd, name: &OsStr, bytes: &[u8], mtime: Timestamp) -> bool {
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let Ok(file) = rustix::fs::openat(folder, c".", flags, Mode::from_raw_mode(0o666)) else {
+        return false;
+    };
+    let mut file = File::from(file);
+    if file.write_all(bytes).is_err() || set_mtime(&file, mtime).is_err() {
+        return false;
+    }
+    let nameless = format!("/proc/self/fd/{}", file.as_raw_fd());
+    rustix::fs::linkat(rustix::fs::CWD, nameless, folder, name, AtFlags::SYMLINK_FOLLOW).is_ok()
+}
+
+/// Writes a small file beside its target and gives it the name. Whether a file was replaced comes back.
+fn write_small(target: &Path, bytes: &[u8], mtime: Timestamp, replace: bool) -> Result<bool, Error> {
+    let partial = Partial::open(target)?;
+    partial.cut(0)?;
+    partial.write_at(0, bytes)?;
+    partial.publish(mtime, replace, false)
+}
+
+/// Makes directories, in order; which of them were not there before comes back with the outcome. Blocks.
+pub(crate) fn make_directories(
+    items: &[GetItem],
+    indices: Vec<usize>,
+    parents: bool,
+) -> Vec<(usize, Result<bool, Error>)> {
+    let make = |index: usize| {
+        let item = &items[index];
+        refuse_links(&item.local, item.within.as_deref(), Kind::Dir)?;
+        match rustix::fs::mkdir(&item.local, Mode::from_raw_mode(0o777)) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) if item.local.is_dir() => Ok(false),
+            Err(Errno::NOENT) if parents => make_directory(&item.local, true).map(|()| false),
+            Err(errno) => Err(Error::local("cannot make", &item.local)(errno.into())),
+        }
+    };
+    indices.into_iter().map(|index| (index, make(index))).collect()
+}
+
+/// What stands in the way of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    Nothing,
+    /// Something has its name.
+    Target,
+    /// Only a partial file.
+    Partial,
+}
+
+/// Looks at the targets of files. Blocks.
+pub(crate) fn look(items: &[GetItem], indices: &[usize]) -> Vec<Found> {
+    let is_missing =
+        |path: &Path| std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+    let found = |index: &usize| {
+        let target = &items[*index].local;
+        if !is_missing(target) {
+            Found::Target
+        } else if is_missing(&part_path(target)) {
+            Found::Nothing
+        } else {
+            Found::Partial
+        }
+    };
+    indices.iter().map(found).collect()
+}
+
+/// Refuses a target that is reached through a symbolic link beneath the directory that the user named: that
+/// one may be a link, but no link in it decides where a tree goes. Blocks.
+pub(crate) fn refuse_links(target: &Path, within: Option<&Path>, kind: Kind) -> Result<(), Error> {
+    let Some(within) = within else {
+        return Ok(());
+    };
+    // A link in the place of a file is replaced, never followed; in the place of a directory it would be.
+    let first = if kind == Kind::Dir {
+        Some(target)
+    } else {
+        target.parent()
+    };
+    let mut next = first;
+    while let Some(path) = next.filter(|path| *path != within && path.starts_with(within)) {
+        if std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
+            return Err(Error::LocalLink(path.to_path_buf()));
+        }
+        next = path.parent();
+    }
+    Ok(())
+}
+
+pub(crate) fn make_directory(path: &Path, parents: bool) -> Result<(), Error> {
+    let made = if parents {
+        std::fs::create_dir_all(path)
+    } else {
+        std::fs::create_dir(path)
+    };
+    match made {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        made => made.map_err(Error::local("cannot make", path)),
+    }
+}
+
+pub(crate) fn make_parents(target: &Path) -> Result<(), Error> {
+    match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => make_directory(parent, true),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn links_count_beneath_the_named_directory_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir_all(at("real/inner")).unwrap();
+        symlink("real", at("named")).unwrap();
+        symlink("inner", at("real/link")).unwrap();
+        let judged = |target: &str, kind| refuse_links(&at(target), Some(&at("named")), kind);
+        assert!(judged("named/inner/file", Kind::File).is_ok());
+        assert!(judged("named/new/file", Kind::File).is_ok());
+        // It is replaced, not followed.
+        assert!(judged("named/link", Kind::File).is_ok());
+        for (target, kind) in [
+            ("named/link", Kind::Dir),
+            ("named/link/file", Kind::File),
+            ("named/link/a/b", Kind::Dir),
+        ] {
+            assert!(
+                matches!(judged(target, kind), Err(Error::LocalLink(link)) if link == at("named/link")),
+                "{target}"
+            );
+        }
+        assert!(refuse_links(&at("real/link/file"), None, Kind::File).is_ok());
+    }
+
+    fn arrived(index: usize, content: &[u8], is_free: bool, replace: bool) -> Arrived {
+        Arrived {
+            index,
+            bytes: BytesMut::from(content),
+            received: Received {
+                size: content.len() as u64,
+                mtime: Timestamp { seconds: 7, nanos: 8 },
+                digest: Hasher::digest(Algorithm::Sha256, b"right"),
+            },
+            replace,
+            is_free,
+        }
+    }
+
+    #[test]
+    fn files_land_whole_or_not_at_all_and_leave_nothing_beside_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("taken"), "before").unwrap();
+        std::fs::write(at("old"), "before").unwrap();
+        let names = ["free", "taken", "old", "damaged", "partial", "none/file"];
+        let items: Vec<_> = names
+            .iter()
+            .map(|name| GetItem {
+                remote: crate::RemotePath::from(*name),
+                local: at(name),
+                within: None,
+                kind: Kind::File,
+                size: 5,
+            })
+            .collect();
+        std::fs::write(part_path(&at("partial")), "of an earlier try").unwrap();
+        let found = look(&items, &[0, 1, 4]);
+        assert_eq!(found, [Found::Nothing, Found::Target, Found::Partial]);
+        let batch = vec![
+            arrived(0, b"right", true, false),
+            // Somebody was faster than the look at it.
+            arrived(1, b"right", true, false),
+            arrived(2, b"right", false, true),
+            arrived(3, b"wrong", true, false),
+            arrived(4, b"right", false, false),
+            arrived(5, b"right", true, false),
+        ];
+        let landed = land(&items, batch, Algorithm::Sha256, false);
+        let told: Vec<_> = landed
+            .iter()
+            .map(|landed| match &landed.outcome {
+                Outcome::Stored(false) => "stored",
+                Outcome::Stored(true) => "replaced",
+                Outcome::Damaged => "damaged",
+                Outcome::Failed(error) if matches!(**error, Error::LocalExists(_)) => "exists",
+                Outcome::Failed(_) => "failed",
+            })
+            .collect();
+        assert_eq!(told, ["stored", "exists", "replaced", "damaged", "stored", "failed"]);
+        let content = |name: &str| std::fs::read_to_string(at(name)).unwrap();
+        assert_eq!(
+            (content("taken"), content("old")),
+            ("before".to_owned(), "right".to_owned())
+        );
+        let metadata = std::fs::metadata(at("free")).unwrap();
+        assert_eq!(crate::source::mtime(&metadata), Timestamp { seconds: 7, nanos: 8 });
+        // The lost race has left its partial file, as every refused one does.
+        let left: std::collections::BTreeSet<_> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| !name.starts_with(".taken"))
+            .collect();
+        assert_eq!(left, ["free", "old", "partial", "taken"].map(str::to_owned).into());
+    }
+}
