@@ -1,17 +1,20 @@
 //! Running `ftp-cli` as a user would, with a home and profiles of its own.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{Read, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
+use std::sync::Arc;
 use std::thread;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::ftp_cli;
+use crate::process::Process;
 use crate::wait::answer;
+use crate::{Fault, Tracer, ftp_cli};
 
 /// A user's command line: whom it talks to, and where it runs.
 #[derive(Clone, Debug)]
@@ -39,6 +42,13 @@ impl Cli {
     #[must_use]
     pub fn via(mut self, address: SocketAddr) -> Self {
         self.address = address;
+        self
+    }
+
+    /// The same, run in another directory.
+    #[must_use]
+    pub fn within(mut self, directory: &Path) -> Self {
+        directory.clone_into(&mut self.directory);
         self
     }
 
@@ -103,16 +113,35 @@ impl Cli {
         let input = input.to_vec();
         // A program that has ended does not read the rest; what it said is judged by the caller.
         let feeding = thread::spawn(move || stdin.write_all(&input).ok());
-        let ran = Running { child: Some(child) }.wait();
+        let ran = Running::of(child).wait();
         feeding.join().unwrap();
         ran
     }
 
     /// Starts it.
     pub fn spawn<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Running {
-        Running {
-            child: Some(self.command(args).spawn().unwrap()),
-        }
+        Running::of(self.command(args).spawn().unwrap())
+    }
+
+    /// Starts it under a tracer, with a fault that waits for it.
+    ///
+    /// # Errors
+    /// Why this machine cannot trace.
+    pub fn spawn_traced<S: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+        fault: Fault,
+    ) -> Result<(Running, Arc<Tracer>), String> {
+        let (mut child, tracer) = Tracer::start(&self.command(args), Some(fault))?;
+        let tracer = Arc::new(tracer);
+        let pipes = child.stdout.take().zip(child.stderr.take());
+        let process = Process::Traced(Arc::clone(&tracer));
+        Ok((Running { process, pipes }, tracer))
+    }
+
+    /// Starts it with a file as standard input.
+    pub fn spawn_reading<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>, input: File) -> Running {
+        Running::of(self.command(args).stdin(input).spawn().unwrap())
     }
 
     /// Runs it with `--json`, which must succeed; the objects come back.
@@ -142,38 +171,50 @@ impl Cli {
 /// A running `ftp-cli`. Dropping it kills it.
 #[derive(Debug)]
 pub struct Running {
-    child: Option<Child>,
+    process: Process,
+    /// Standard output and error, until somebody waits.
+    pipes: Option<(ChildStdout, ChildStderr)>,
 }
 
 impl Running {
+    fn of(mut child: Child) -> Self {
+        let pipes = child.stdout.take().zip(child.stderr.take());
+        Self {
+            process: Process::Plain(child),
+            pipes,
+        }
+    }
+
     /// Its process number.
     pub fn pid(&self) -> u32 {
-        self.child.as_ref().unwrap().id()
+        self.process.id()
     }
 
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(self.child.as_ref().unwrap()), signal).unwrap();
+        self.process.signal(signal);
+    }
+
+    /// Whether it has ended, by itself or not.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.try_wait().is_some()
     }
 
     /// Ends it as `kill -9` does.
     pub fn kill(mut self) {
-        let mut child = self.child.take().unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
+        self.process.kill();
     }
 
     /// Waits for its end.
     pub fn wait(mut self) -> Ran {
-        let mut child = self.child.take().unwrap();
-        let stdout = drain(child.stdout.take().unwrap());
-        let stderr = drain(child.stderr.take().unwrap());
-        let ended = answer(|| child.try_wait().unwrap());
+        let (stdout, stderr) = self.pipes.take().unwrap();
+        let (stdout, stderr) = (drain(stdout), drain(stderr));
+        let ended = answer(|| self.process.try_wait());
         if ended.is_none() {
-            child.kill().unwrap();
+            self.process.kill();
         }
         let ran = Ran(Output {
-            status: child.wait().unwrap(),
+            status: ended.unwrap_or_default(),
             stdout: stdout.join().unwrap(),
             stderr: stderr.join().unwrap(),
         });
@@ -188,15 +229,6 @@ fn drain(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
         pipe.read_to_end(&mut bytes).unwrap();
         bytes
     })
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
 }
 
 /// What a finished `ftp-cli` left.

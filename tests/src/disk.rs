@@ -23,6 +23,10 @@ pub struct Counts {
     pub pending: u64,
     /// The number of staged uploads.
     pub uploads: u64,
+    /// The sizes of all regular files in the trash, in bytes.
+    pub trash: u64,
+    /// Files, directories and links in the trash.
+    pub trash_entries: u64,
 }
 
 /// Bytes in which no two blocks are equal, another sequence for each `seed`.
@@ -116,26 +120,42 @@ pub fn parts(home: &Path) -> Vec<PathBuf> {
 
 /// Counts what a home holds; an error when it changes meanwhile.
 pub fn walk(home: &Path) -> std::io::Result<Counts> {
+    let reserved = home.join(".ftpd");
     let mut counts = Counts::default();
-    let mut directories = vec![home.to_owned()];
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(directory)? {
-            let entry = entry?;
-            if entry.path() == home.join(".ftpd") {
-                continue;
-            }
-            counts.entries += 1;
-            let meta = entry.metadata()?;
-            if meta.is_dir() {
-                directories.push(entry.path());
-            } else if meta.is_file() {
-                counts.used += meta.size();
-            }
-        }
-    }
+    (counts.used, counts.entries) = measure(home, |path| path != reserved)?;
     for part in parts(home) {
         counts.pending += fs::metadata(part)?.size();
         counts.uploads += 1;
     }
+    let trash = reserved.join("trash");
+    let is_record = |path: &Path| {
+        let names_no_item = |suffix: &OsStr| suffix == "json" || suffix == "tmp";
+        path.parent() == Some(&trash) && path.extension().is_some_and(names_no_item)
+    };
+    if trash.exists() {
+        (counts.trash, counts.trash_entries) = measure(&trash, |path| !is_record(path))?;
+    }
     Ok(counts)
+}
+
+/// Bytes and entries beneath a directory, of what `counts` counts.
+fn measure(top: &Path, counts: impl Fn(&Path) -> bool) -> std::io::Result<(u64, u64)> {
+    let (mut bytes, mut entries) = (0, 0);
+    let mut directories = vec![top.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            if !counts(&entry.path()) {
+                continue;
+            }
+            entries += 1;
+            let meta = entry.metadata()?;
+            if meta.is_dir() {
+                directories.push(entry.path());
+            } else if meta.is_file() {
+                bytes += meta.size();
+            }
+        }
+    }
+    Ok((bytes, entries))
 }

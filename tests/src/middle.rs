@@ -1,7 +1,7 @@
 //! Somebody in the middle of TLS, with a certificate of their own.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
@@ -20,6 +20,13 @@ pub struct Middle {
 }
 
 impl Middle {
+    /// The certificate that a server shows to whoever connects.
+    pub async fn certificate_of(target: SocketAddr) -> Vec<u8> {
+        let tcp = TcpStream::connect(target).await.unwrap();
+        let stream = connect_tls(tcp).await.unwrap();
+        stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
+    }
+
     /// Sits down before the target.
     pub async fn start(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -91,16 +98,24 @@ pub(crate) fn acceptor() -> TlsAcceptor {
 }
 
 /// Speaks TLS 1.3 and trusts any certificate.
-pub(crate) async fn connect_tls(tcp: TcpStream) -> std::io::Result<client::TlsStream<TcpStream>> {
+///
+/// # Errors
+/// Why there is no TLS.
+pub async fn connect_tls(tcp: TcpStream) -> std::io::Result<client::TlsStream<TcpStream>> {
+    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    let config = CONFIG.get_or_init(|| Arc::new(credulous()));
+    let name = ServerName::try_from("localhost").unwrap();
+    TlsConnector::from(Arc::clone(config)).connect(name, tcp).await
+}
+
+fn credulous() -> ClientConfig {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+    ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Credulous(provider)))
-        .with_no_client_auth();
-    let name = ServerName::try_from("localhost").unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, tcp).await
+        .with_no_client_auth()
 }
 
 #[derive(Debug)]

@@ -28,8 +28,13 @@ fn build() -> PathBuf {
     if let Some(directory) = env::var_os("FTP_TESTS_PROGRAMS") {
         return directory.into();
     }
-    let tests = env::current_exe().unwrap();
-    let profile = tests.parent().and_then(Path::parent).unwrap();
+    let own = env::current_exe().unwrap();
+    let directory = own.parent().unwrap();
+    // Tests lie in a directory of their own beneath it, other programs of the rig do not.
+    let profile = match directory.parent() {
+        Some(above) if directory.ends_with("deps") => above,
+        _ => directory,
+    };
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // With a test among the targets, features are the same as under `cargo test --workspace`, and
     // nothing is compiled twice.

@@ -1,11 +1,12 @@
 //! A client that says whatever it is told to, and a server that knows nobody.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ftp_client::Secret;
-use ftp_proto::scram::{Binding, ClientExchange, Credential, EXPORTER_LABEL};
+use ftp_proto::scram::{Binding, ClientExchange, Credential, DerivedKeys, EXPORTER_LABEL};
 use ftp_proto::{
     ClientHello, Fault, Frame, FrameReader, FrameWriter, LoginReply, LoginRequest, Op, PROTOCOL_VERSION, Re, Reply,
     Request, ServerHello,
@@ -13,7 +14,7 @@ use ftp_proto::{
 use serde::Serialize;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::PATIENCE;
@@ -43,11 +44,26 @@ impl Raw {
     /// Connects and says nothing.
     pub async fn connect(address: SocketAddr, channel: Channel) -> Self {
         let tcp = TcpStream::connect(address).await.unwrap();
-        tcp.set_nodelay(true).unwrap();
+        Self::over(tcp, channel).await.unwrap()
+    }
+
+    /// Connects from another address of this machine and says nothing. On a loopback network each
+    /// 127.x.y.z is one.
+    ///
+    /// # Errors
+    /// When the server does not want it.
+    pub async fn connect_from(source: IpAddr, address: SocketAddr, channel: Channel) -> io::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((source, 0).into())?;
+        Self::over(socket.connect(address).await?, channel).await
+    }
+
+    async fn over(tcp: TcpStream, channel: Channel) -> io::Result<Self> {
+        tcp.set_nodelay(true)?;
         let (io, binding): (Box<dyn Io>, _) = match channel {
             Channel::Plain => (Box::new(tcp), Binding::None),
             Channel::Tls => {
-                let stream = connect_tls(tcp).await.unwrap();
+                let stream = connect_tls(tcp).await?;
                 let mut material = [0; 32];
                 let tls = stream.get_ref().1;
                 tls.export_keying_material(&mut material, EXPORTER_LABEL, None).unwrap();
@@ -55,11 +71,27 @@ impl Raw {
             }
         };
         let (read, writer) = tokio::io::split(io);
-        Self {
+        Ok(Self {
             reader: FrameReader::new(read),
             writer,
             binding,
             id: 0,
+        })
+    }
+
+    /// Says hello and begins a login as this user, who is named as is; the answer to it comes back.
+    ///
+    /// # Errors
+    /// What the server refuses.
+    pub async fn challenge(&mut self, user: &str) -> Result<String, Fault> {
+        let message = format!("p=tls-exporter,,n={user},r=abcdefghijklmnopqrstuvwxyz");
+        let mechanism = self.binding.mechanism().to_owned();
+        self.send(&hello()).await;
+        self.send(&LoginRequest::Login { mechanism, message }).await;
+        assert!(matches!(self.login_reply().await?, LoginReply::Hello(_)));
+        match self.login_reply().await? {
+            LoginReply::Challenge { message } => Ok(message),
+            other => panic!("no challenge: {other:?}"),
         }
     }
 
@@ -75,6 +107,37 @@ impl Raw {
     /// # Errors
     /// What the server refuses.
     pub async fn try_login(&mut self, user: &str, password: &str) -> Result<Vec<LoginRequest>, Fault> {
+        let credential = Credential::Password(Secret::new(password.to_owned()));
+        let (sent, _) = self.try_login_as(user, &credential, async || {}).await?;
+        Ok(sent)
+    }
+
+    /// The same, with something that happens between the challenge and the proof.
+    ///
+    /// # Errors
+    /// What the server refuses.
+    pub async fn try_login_between(
+        &mut self,
+        user: &str,
+        password: &str,
+        between: impl AsyncFnOnce(),
+    ) -> Result<Vec<LoginRequest>, Fault> {
+        let credential = Credential::Password(Secret::new(password.to_owned()));
+        let (sent, _) = self.try_login_as(user, &credential, between).await?;
+        Ok(sent)
+    }
+
+    /// Logs in by a password or by keys, with something that happens between the challenge and the proof; the
+    /// messages that were sent come back, and the keys.
+    ///
+    /// # Errors
+    /// What the server refuses.
+    pub async fn try_login_as(
+        &mut self,
+        user: &str,
+        credential: &Credential,
+        between: impl AsyncFnOnce(),
+    ) -> Result<(Vec<LoginRequest>, DerivedKeys), Fault> {
         let (mut exchange, message) = ClientExchange::start(user, self.binding).unwrap();
         let mechanism = self.binding.mechanism().to_owned();
         let mut sent = vec![hello(), LoginRequest::Login { mechanism, message }];
@@ -85,16 +148,16 @@ impl Raw {
         let LoginReply::Challenge { message } = self.login_reply().await? else {
             panic!("no challenge")
         };
-        let credential = Credential::Password(Secret::new(password.to_owned()));
-        let message = exchange.respond(&message, &credential).unwrap();
+        let message = exchange.respond(&message, credential).unwrap();
         sent.push(LoginRequest::Proof { message });
+        between().await;
         self.send(&sent[2]).await;
         let LoginReply::Welcome { message } = self.login_reply().await? else {
             panic!("no welcome")
         };
-        exchange.finish(&message).unwrap();
+        let keys = exchange.finish(&message).unwrap();
         self.reader.open();
-        Ok(sent)
+        Ok((sent, keys))
     }
 
     /// The next answer before the login is done.
@@ -197,8 +260,16 @@ impl Raw {
 
     /// Sends bytes as they are. A server that has closed does not mind.
     pub async fn bytes(&mut self, bytes: &[u8]) {
-        let _ = self.writer.write_all(bytes).await;
-        let _ = self.writer.flush().await;
+        let _ = self.try_bytes(bytes).await;
+    }
+
+    /// Sends bytes as they are.
+    ///
+    /// # Errors
+    /// When the server has closed.
+    pub async fn try_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.writer.write_all(bytes).await?;
+        self.writer.flush().await
     }
 }
 

@@ -3,45 +3,77 @@
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use crate::{eventually, ftpd};
+use crate::process::Process;
+use crate::{Tracer, eventually, ftpd, mounts};
 
 /// A running `ftpd`. Dropping it kills it.
 #[derive(Debug)]
 pub struct Server {
-    child: Child,
+    process: Process,
     address: SocketAddr,
     said: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
-    /// Starts it and waits until it listens.
-    pub fn start(config: &Path) -> Self {
-        let mut child = Command::new(ftpd())
-            .arg("--config")
-            .arg(config)
-            .env_remove("FTPD_CONFIG")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+    /// Starts it, with no more than so many open files, and waits until it listens.
+    pub fn start(config: &Path, open_files: Option<u64>) -> Self {
+        let program = match open_files {
+            None => Command::new(ftpd()),
+            Some(files) => {
+                let mut shell = Command::new("sh");
+                shell
+                    .args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\"")])
+                    .arg(ftpd());
+                shell
+            }
+        };
+        Self::spawned(&mut with_config(program, config))
+    }
+
+    /// The same where a script has made mounts.
+    pub(crate) fn start_within(config: &Path, script: &str) -> Self {
+        Self::spawned(&mut mounts::within(&command(config), script))
+    }
+
+    fn spawned(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        Self::started(Process::Plain(child), stderr)
+    }
+
+    /// The same under a tracer.
+    ///
+    /// # Errors
+    /// Why this machine cannot trace.
+    pub fn start_traced(config: &Path) -> Result<(Self, Arc<Tracer>), String> {
+        let (mut child, tracer) = Tracer::start(&command(config), None)?;
+        let tracer = Arc::new(tracer);
+        let stderr = child.stderr.take().unwrap();
+        Ok((Self::started(Process::Traced(Arc::clone(&tracer)), stderr), tracer))
+    }
+
+    fn started(mut process: Process, stderr: ChildStderr) -> Self {
         let said = Arc::new(Mutex::new(Vec::new()));
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let lines = BufReader::new(stderr).lines();
         let heard = Arc::clone(&said);
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 heard.lock().unwrap().push(line);
             }
         });
         let address = eventually("the server listens", || {
+            let ended = process.try_wait();
+            if ended.is_some() {
+                eventually("the last words are read", || reader.is_finished().then_some(()));
+            }
             let said = said.lock().unwrap();
-            if let Some(status) = child.try_wait().unwrap() {
+            if let Some(status) = ended {
                 panic!("the server ended with {status} and said {said:#?}");
             }
             said.iter().find_map(|line| {
@@ -49,7 +81,7 @@ impl Server {
                 rest.split_whitespace().next()?.parse().ok()
             })
         });
-        Self { child, address, said }
+        Self { process, address, said }
     }
 
     /// Where it listens.
@@ -59,7 +91,7 @@ impl Server {
 
     /// Its process number.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.id()
     }
 
     /// What it has written to standard error.
@@ -69,25 +101,31 @@ impl Server {
 
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        self.process.signal(signal);
     }
 
     /// Ends it as `kill -9` does.
     pub fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.process.kill();
     }
 
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
-        eventually("the server ends", || self.child.try_wait().unwrap())
+        eventually("the server ends", || self.process.try_wait())
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn command(config: &Path) -> Command {
+    with_config(Command::new(ftpd()), config)
+}
+
+fn with_config(mut command: Command, config: &Path) -> Command {
+    command
+        .arg("--config")
+        .arg(config)
+        .env_remove("FTPD_CONFIG")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    command
 }

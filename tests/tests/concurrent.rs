@@ -41,6 +41,7 @@ async fn a_hundred_users_at_once_do_not_get_in_each_others_way() {
             let outcomes = client.put(vec![put], &TransferOptions::default()).await;
             outcomes[0].result.as_ref().unwrap();
             let get = GetItem {
+                within: None,
                 remote,
                 local: back.clone(),
                 kind: Kind::File,

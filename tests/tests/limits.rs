@@ -4,7 +4,7 @@ use std::fs;
 
 use ftp_client::{Code, Error};
 use ftp_proto::LoginReply;
-use ftp_tests::{Break, Channel, Direction, MIB, PASSWORD, Plan, Proxy, Raw, eventually, write_sparse};
+use ftp_tests::{Break, Channel, Direction, MIB, PASSWORD, Plan, Proxy, Raw, Vitals, eventually, write_sparse};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_has_no_more_sessions_than_allowed() {
@@ -39,8 +39,7 @@ async fn an_address_has_no_more_connections_than_allowed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_stays_silent_is_sent_away() {
-    let short =
-        "tls_timeout = \"100 ms\"\nhello_timeout = \"100 ms\"\nlogin_timeout = \"100 ms\"\nidle_timeout = \"100 ms\"";
+    let short = "tls_timeout = \"1 s\"\nhello_timeout = \"1 s\"\nlogin_timeout = \"1 s\"\nidle_timeout = \"1 s\"";
     let rig = Plan::new().user("alice", "").limits(short).start();
     let mut silent = Raw::connect(rig.address(), Channel::Plain).await;
     assert!(silent.frame().await.is_none());
@@ -91,7 +90,7 @@ async fn rights_limit_what_a_user_may_do() {
     run("keeper", &["mv", "new", "newer"], 0);
     rig.log().outcome("rm", "there", "not_permitted");
     let mut client = rig.client("writer");
-    match client.rm(&"there".into()).await {
+    match client.rm(&"there".into(), false).await {
         Err(Error::Refused(fault)) => assert_eq!(fault.code, Code::NotPermitted),
         other => panic!("{other:?}"),
     }
@@ -101,6 +100,7 @@ async fn rights_limit_what_a_user_may_do() {
 fn neither_side_needs_memory_for_the_size_of_a_file() {
     const SIZE: u64 = 512 * MIB;
     const MOST_KIB: u64 = 64 * 1024;
+    let peak = |pid| Vitals::of(pid).peak_kib();
     let rig = Plan::new().user("alice", "").server("durability = \"none\"").start();
     let alice = rig.cli("alice");
     write_sparse(&alice.file("large"), SIZE, b"the end");
@@ -112,20 +112,13 @@ fn neither_side_needs_memory_for_the_size_of_a_file() {
         let proxy = Proxy::start(rig.address()).and(direction, SIZE - MIB, Break::Stall);
         let running = alice.clone().via(proxy.address()).spawn(args);
         proxy.wait_for_stall();
-        let (client, server) = (peak_kib(running.pid()), peak_kib(rig.server().pid()));
+        let (client, server) = (peak(running.pid()), peak(rig.server().pid()));
         assert!(
             client < MOST_KIB && server < MOST_KIB,
             "client {client} KiB, server {server} KiB"
         );
         proxy.release();
         running.wait().ok();
-        assert!(peak_kib(rig.server().pid()) < MOST_KIB);
+        assert!(peak(rig.server().pid()) < MOST_KIB);
     }
-}
-
-/// The most memory a process has had so far, in KiB.
-fn peak_kib(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

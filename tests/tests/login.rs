@@ -3,7 +3,7 @@
 use std::fs;
 
 use ftp_proto::{Code, LoginReply, LoginRequest};
-use ftp_tests::{Channel, Middle, PASSWORD, Plan, Raw, Rig, pretend_server};
+use ftp_tests::{Channel, Middle, PASSWORD, Plan, Raw, Rig, eventually, pretend_server};
 use tokio::sync::mpsc;
 
 #[test]
@@ -146,7 +146,9 @@ async fn a_login_that_is_not_bound_to_the_channel_is_refused() {
         assert_eq!(fault.code, Code::LoginFailed, "{fault}");
     }
     let refused = |event: &serde_json::Value| event["event"] == "login_failed";
-    assert_eq!(rig.log().events().iter().filter(|event| refused(event)).count(), 5);
+    eventually("each refusal is logged", || {
+        (rig.log().events().iter().filter(|event| refused(event)).count() == 5).then_some(())
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -64,12 +64,19 @@ fn every_request(path: &str) -> Vec<(&'static str, Op)> {
             },
         ),
         ("put", put(&path)),
-        ("rm", Op::Rm { path: path.clone() }),
+        (
+            "rm",
+            Op::Rm {
+                path: path.clone(),
+                forever: false,
+            },
+        ),
         (
             "rmdir",
             Op::Rmdir {
                 path: path.clone(),
                 recursive: true,
+                forever: false,
             },
         ),
         (

@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
-use ftp_tests::{Break, Cli, Direction, MIB, Proxy, Rig, flip_byte, noise, parts, sha256, write_noise};
+use ftp_tests::{
+    Break, Cli, Direction, LinkFault, MIB, Plan, Proxy, Rig, flip_byte, noise, parts, sha256, write_noise,
+};
 use serde_json::Value;
 
 /// The size of the files here, and where their transfers break.
@@ -279,6 +282,37 @@ fn a_server_that_is_restarted_in_the_middle_costs_only_patience() {
             is_fetched(&alice);
         }
     }
+}
+
+#[test]
+fn after_a_lost_answer_the_same_bytes_of_another_time_are_not_taken_for_the_upload() {
+    let rig = Plan::new().user("alice", "").plaintext().start();
+    let alice = rig.cli("alice");
+    write_noise(&alice.file("demo"), MIB, 12);
+    let proxy = Proxy::start(rig.address());
+    let put = |to: &str| {
+        alice
+            .clone()
+            .via(proxy.address())
+            .run(["--no-tls", "put", "--force", "demo", to])
+    };
+    put("twin").ok();
+    // So far before the end lies the last message of the upload, with only a goodbye behind it.
+    let before_the_end = proxy.passed(Direction::Up) - 60;
+    put("demo").ok();
+    let file = fs::File::options().write(true).open(alice.file("demo")).unwrap();
+    file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    proxy.set([LinkFault {
+        direction: Direction::Up,
+        after: before_the_end,
+        what: Break::Cut,
+    }]);
+    put("demo").ok().says("trying again");
+    assert_eq!(proxy.fired(), [0]);
+    let stored = fs::metadata(rig.home("alice").join("demo")).unwrap();
+    assert_eq!(stored.modified().unwrap(), SystemTime::UNIX_EPOCH);
+    let usage = alice.one(&["--no-tls", "df"]);
+    assert_eq!(number(&usage, "uploads"), 0);
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn a_stored_file_that_rots_is_not_handed_out() {
         alice.run(["put", name]).ok();
         flip_byte(&rig.home("alice").join(name), 500);
         let target = format!("back-{name}");
-        alice.run(["get", name, &target]).exits(7).says("digest");
+        alice.run(["get", name, &target]).exits(7).says("damaged");
         assert!(!alice.file(&target).exists());
         alice.run(["get", name, "-"]).exits(7);
     }
