@@ -1,0 +1,160 @@
+//! `docs/performance.md`: words that stay, and tables that are made.
+
+use std::fmt::Write as _;
+
+use crate::report::table;
+use crate::report::targets;
+use crate::results::Results;
+use crate::workloads::WORKLOADS;
+
+const HEAD: &str = "\
+# Performance
+
+`ftpd` and `ftp-cli` beside other servers and their clients: the same files, the same machine, one after the other.
+This page is made by `cargo run --release -p ftp-bench -- run --report`; its words stand in
+`bench/src/report/markdown.rs`, its figures come from one run. [bench/README.md](../bench/README.md) says how it works.
+
+How to read it:
+
+- **Everything of ours is verified end to end**, every time: a transfer counts when the digest of the whole file agrees
+  at both ends and the file is durable under its name. The peers verify nothing but where the table says so; their
+  files are compared outside of the timed part.
+- A ratio is the time of the fastest peer divided by ours: above 1 we are faster.
+- All is loopback and memory file systems: no network and no disk hides what the programs themselves cost. Client and
+  server share the processors, so the time is at best half of the sum of both sides' processor time on two cores.
+- Candidates take turns (A B C, A B C), each with a fresh daemon. Figures are medians; the spread is from the fastest
+  to the slowest run. Memory is the most resident memory of one side, the sum over its processes.
+- Figures of different runs, or of other machines, cannot be compared: noise between runs is 10 to 30 %.
+";
+
+/// The text of the page.
+pub(crate) fn page(results: &Results, charts: &[&str]) -> String {
+    let mut text = HEAD.to_owned();
+    targets_table(results, &mut text);
+    machine(results, &mut text);
+    if !results.limits.is_empty() {
+        text += "\n## limits\n\nWhat the machine can do at best.\n\n| | GB/s |\n| --- | ---: |\n";
+        for limit in &results.limits {
+            let _ = writeln!(text, "| {} | {:.2} |", limit.what, limit.rate / 1e9);
+        }
+    }
+    for (name, what, _) in WORKLOADS {
+        let tables = table::of(results, name);
+        if tables.is_empty() {
+            continue;
+        }
+        let _ = writeln!(text, "\n## {name}\n\n{}.\n", capital(what));
+        if let Some(words) = words(name) {
+            let _ = writeln!(text, "{words}\n");
+        }
+        if charts.contains(&name) {
+            let _ = writeln!(text, "![{name}](performance-{name}.svg)\n");
+        }
+        text += &tables.join("\n");
+        let skips: Vec<_> = results.skips.iter().filter(|skip| skip.workload == name).collect();
+        if !skips.is_empty() {
+            text += "\nNot run:\n\n";
+        }
+        for skip in skips {
+            let _ = writeln!(text, "- {}: {}", skip.candidate, skip.why);
+        }
+    }
+    text
+}
+
+/// What a reader has to know about a workload.
+fn words(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "large-plain" | "large-tls" => {
+            "Downloads end in a memory file system like uploads. Memory that the files grow into is warm for all."
+        }
+        "checksum" => {
+            "What a user of a peer does who wants to know that the file arrived: `openssl dgst -sha256` of both sides \
+             at once, after the transfer."
+        }
+        "tree" => {
+            "`ftpd` here is encrypted unless the table says otherwise, proves each file and makes it durable; the \
+             rsync daemon is not encrypted and makes nothing durable. curl is told all names beforehand."
+        }
+        "crowd" => {
+            "Each client is a process: `ftp-cli get FILE - >/dev/null`, `curl -o /dev/null`. Its time runs from its \
+             own start to its end."
+        }
+        "logins" => {
+            "Driven from one process, 32 at a time. FTP servers check a password hash each time, which is most of \
+             their work; a saved login of ours carries a key."
+        }
+        "idle" => "Growth of the server's proportional memory (PSS), divided by the sessions.",
+        "resume" => {
+            "The client is killed when half has arrived, and the time of the second command is taken. What has \
+             arrived is compared by `ftpd`, `ftp-cli` and `rsync --append-verify`, and believed by the others."
+        }
+        "delayed" => {
+            "The way is a proxy of the bench's own, with 50 ms of round trip and 1 Gbit/s each way shared by all \
+             connections. It loses nothing, and the kernels on both ends see a short way: slow start is not shown."
+        }
+        _ => return None,
+    })
+}
+
+fn targets_table(results: &Results, text: &mut String) {
+    let all = targets::all(results);
+    let (met, measured) = (
+        all.iter().filter(|it| it.met).count(),
+        all.iter().filter(|it| it.measured.is_some()).count(),
+    );
+    let _ = writeln!(
+        text,
+        "\n## Targets\n\n{met} of {measured} that were measured are met.\n"
+    );
+    *text += "| against what | wanted | measured | |\n| --- | ---: | ---: | --- |\n";
+    for target in all {
+        let verdict = match (&target.measured, target.met) {
+            (None, _) => "not measured",
+            (_, true) => "met",
+            (_, false) => "**not met**",
+        };
+        let measured = target.measured.as_deref().unwrap_or("-");
+        let _ = writeln!(text, "| {} | {} | {measured} | {verdict} |", target.what, target.wanted);
+    }
+}
+
+fn machine(results: &Results, text: &mut String) {
+    let machine = &results.machine;
+    let isolated = if machine.isolated {
+        "network, process and mount namespaces of the bench's own"
+    } else {
+        "no namespaces: the bench was not root"
+    };
+    let _ = writeln!(
+        text,
+        "\n## Machine\n\n| | |\n| --- | --- |\n| date | {} |\n| ftpd and ftp-cli | {} |\n| command | `{}` |\n\
+         | sizes | {}, {} rounds, large file of {} MiB |\n| processor | {}, {} cores |\n| memory | {:.0} GiB |\n\
+         | system | {}, {} |\n| congestion control | {} (the machine's default: {}) |\n| isolation | {isolated} |\n\
+         | processor time | {} |",
+        machine.date,
+        machine.commit,
+        machine.command,
+        results.plan.name,
+        results.plan.rounds,
+        results.plan.large >> 20,
+        machine.cpu,
+        machine.cores,
+        machine.memory as f64 / (1_u64 << 30) as f64,
+        machine.distribution,
+        machine.kernel,
+        machine.congestion,
+        machine.machine_congestion,
+        machine.meter,
+    );
+    for (name, version) in &machine.versions {
+        let _ = writeln!(text, "| {name} | {} |", version.replace('|', " "));
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
