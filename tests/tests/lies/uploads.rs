@@ -4,7 +4,7 @@ use std::fs;
 
 use ftp_digest::BlockHasher;
 use ftp_proto::{BlockList, Code, Entry, Fault, Kind, Op, Re, Request, Stored};
-use ftp_tests::{Deceived, Liar, noise};
+use ftp_tests::{Deceived, Liar, MIB, noise};
 
 use super::{THEN, entry, honest, sha256};
 
@@ -75,8 +75,11 @@ fn stored_before_the_end_is_an_error() {
         }
         server.take_body().await;
     });
+    // More than all buffers on the way hold: the lie is there before the last byte can leave.
+    let huge = fs::File::create(liar.local("huge")).unwrap();
+    huge.set_len(64 * MIB).unwrap();
     liar.cli()
-        .run(["--retries", "0", "put", "large"])
+        .run(["--retries", "0", "put", "huge"])
         .exits(1)
         .says("makes no sense here");
 }
