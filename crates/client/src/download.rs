@@ -1,18 +1,16 @@
 //! One download: what is here already is compared, damaged blocks are fetched again, the rest
 //! follows, and the digest of the whole decides before the target gets its name.
 
-use std::mem;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use ftp_digest::{BlockDigests, Digest, Hasher, block_bytes_for};
-use ftp_proto::{BlockList, DATA_HEAD_BYTES, Entry, MAX_DATA_BYTES, Op, Re, Reply, Stored, Timestamp};
-use tokio::task::JoinHandle;
+use ftp_proto::{BlockList, DATA_HEAD_BYTES, Entry, Op, Re, Reply, Stored, Timestamp};
 
 use crate::damage::mismatch;
 use crate::link::{Incoming, Link, unexpected, wrong_reply};
 use crate::observer::{Event, Observer, TransferId};
 use crate::partial::{Partial, Record};
+use crate::sink::Sink;
 use crate::source::hash_prefix;
 use crate::upload::{Tally, blocking, ends};
 use crate::{Error, RemotePath, Resume, TransferOptions};
@@ -235,124 +233,5 @@ async fn cancel(link: &mut Link, id: u64) -> Result<(), Error> {
     match link.reply(cancel).await? {
         Re::Ok => Ok(()),
         other => Err(wrong_reply(other)),
-    }
-}
-
-/// How much that has arrived may wait for the disk while an earlier part is being written.
-const MAX_WAITING_BYTES: usize = 4 * MAX_DATA_BYTES;
-
-/// Writes what arrives, behind the network, and hashes it on the way. What has gathered while a write was under way
-/// goes with the next one, so that hand-overs between threads become fewer when the disk is the slower one.
-struct Sink {
-    partial: Arc<Partial>,
-    position: u64,
-    size: u64,
-    /// Where the next jump may lead at the earliest: forward. `None` while a jump waits for its bytes.
-    jump_from: Option<u64>,
-    hasher: Option<Hasher>,
-    /// What waits, and where its first byte belongs.
-    waiting: Vec<Bytes>,
-    waiting_at: u64,
-    waiting_bytes: usize,
-    job: Option<JoinHandle<Result<Option<Hasher>, Error>>>,
-}
-
-impl Sink {
-    /// `intact` says that the prefix needs no repair, so that its hash may be gone on with.
-    fn new(partial: Arc<Partial>, prefix: Hasher, position: u64, size: u64, intact: bool) -> Self {
-        Self {
-            partial,
-            position,
-            size,
-            jump_from: Some(0),
-            hasher: intact.then_some(prefix),
-            waiting: Vec::new(),
-            waiting_at: position,
-            waiting_bytes: 0,
-            job: None,
-        }
-    }
-
-    async fn seek(&mut self, offset: u64) -> Result<(), Error> {
-        if !self.jump_from.is_some_and(|from| (from..=self.size).contains(&offset)) {
-            return Err(Error::Misbehaved(format!(
-                "a jump from {} to {offset} in a file of {} bytes",
-                self.position, self.size
-            )));
-        }
-        self.settle().await?;
-        (self.position, self.waiting_at) = (offset, offset);
-        self.jump_from = None;
-        Ok(())
-    }
-
-    async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
-        self.position = self
-            .position
-            .checked_add(bytes.len() as u64)
-            .filter(|end| *end <= self.size)
-            .ok_or_else(|| Error::Misbehaved(format!("bytes beyond the end of a file of {} bytes", self.size)))?;
-        self.jump_from = Some(self.position);
-        self.waiting_bytes += bytes.len();
-        self.waiting.push(bytes);
-        match &self.job {
-            Some(job) if !job.is_finished() && self.waiting_bytes < MAX_WAITING_BYTES => Ok(()),
-            _ => {
-                self.finish_job().await?;
-                self.begin_job();
-                Ok(())
-            }
-        }
-    }
-
-    fn begin_job(&mut self) {
-        let chunks = mem::take(&mut self.waiting);
-        let mut at = mem::replace(&mut self.waiting_at, self.position);
-        self.waiting_bytes = 0;
-        let partial = Arc::clone(&self.partial);
-        let mut hasher = self.hasher.take().filter(|hasher| hasher.length() == at);
-        self.job = Some(tokio::task::spawn_blocking(move || {
-            for bytes in &chunks {
-                partial.write_at(at, bytes)?;
-                at += bytes.len() as u64;
-                if let Some(hasher) = &mut hasher {
-                    hasher.update(bytes);
-                }
-            }
-            Ok(hasher)
-        }));
-    }
-
-    async fn finish_job(&mut self) -> Result<(), Error> {
-        if let Some(job) = self.job.as_mut() {
-            let result = job.await;
-            self.job = None;
-            self.hasher = match result {
-                Ok(result) => result?,
-                Err(error) => std::panic::resume_unwind(error.into_panic()),
-            };
-        }
-        Ok(())
-    }
-
-    /// Waits until everything that arrived is written.
-    async fn settle(&mut self) -> Result<(), Error> {
-        self.finish_job().await?;
-        if !self.waiting.is_empty() {
-            self.begin_job();
-            self.finish_job().await?;
-        }
-        Ok(())
-    }
-
-    /// The digest of the whole file: the running one if every byte passed by in order.
-    async fn digest(&mut self, algorithm: ftp_digest::Algorithm) -> Result<Digest, Error> {
-        match self.hasher.take() {
-            Some(hasher) if hasher.length() == self.size => Ok(hasher.finish()),
-            _ => {
-                let partial = Arc::clone(&self.partial);
-                blocking(move || partial.digest(algorithm)).await
-            }
-        }
     }
 }

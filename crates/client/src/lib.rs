@@ -31,6 +31,7 @@ mod path;
 mod pipe;
 mod put;
 mod requests;
+mod sink;
 mod source;
 mod stream;
 mod target;

@@ -130,6 +130,11 @@ impl Link {
         self.writer.spent()
     }
 
+    /// Keeps a chunk that was not filled.
+    pub(crate) fn give_back(&mut self, chunk: Chunk) {
+        self.writer.keep(chunk);
+    }
+
     pub(crate) fn queued(&self) -> usize {
         self.writer.queued()
     }

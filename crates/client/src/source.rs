@@ -1,7 +1,7 @@
 //! Reading a local file that is being uploaded: chunks for the wire, and the hash on the way.
 
 use std::fs::{File, Metadata};
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -10,17 +10,23 @@ use bytes::BytesMut;
 use ftp_digest::{Algorithm, BlockDigests, BlockHasher, Digest, Hasher};
 use ftp_proto::{Chunk, DATA_HEAD_BYTES, Timestamp, begin_data};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::Error;
 
 /// How much of a prefix is hashed between two reports.
 const COMPARE_STEP: usize = 4 * 1024 * 1024;
 
+/// What `statfs` tells of a memory file system.
+const TMPFS_MAGIC: i64 = 0x0102_1994;
+
 /// A local file, opened once, whose identity is remembered: what is sent must be one state of it.
 pub(crate) struct Source {
     file: File,
     path: PathBuf,
     state: State,
+    /// On a memory file system, which has no disk to wait for, and knows no `RWF_NOWAIT`.
+    in_memory: bool,
 }
 
 /// What changes when a file does.
@@ -62,6 +68,7 @@ impl Source {
             return Err(Error::NotAFile(path.to_path_buf()));
         }
         Ok(Self {
+            in_memory: rustix::fs::fstatfs(&file).is_ok_and(|found| i64::from(found.f_type) == TMPFS_MAGIC),
             file,
             path: path.to_path_buf(),
             state: State::of(&metadata),
@@ -105,6 +112,16 @@ impl Source {
             }
         }
         Ok(())
+    }
+
+    /// Fills `bytes` from `offset` on if all of them are in memory, so that no disk is waited for.
+    pub(crate) fn fill_now(&self, offset: u64, bytes: &mut [u8]) -> bool {
+        let read = if self.in_memory {
+            self.file.read_at(bytes, offset).map_err(|_| Errno::IO)
+        } else {
+            rustix::io::preadv2(&self.file, &mut [IoSliceMut::new(bytes)], offset, ReadWriteFlags::NOWAIT)
+        };
+        read == Ok(bytes.len())
     }
 
     fn read_exact(&self, offset: u64, bytes: &mut [u8]) -> Result<(), Error> {

@@ -197,8 +197,17 @@ impl Upload<'_> {
         tally: &mut Tally,
     ) -> Result<Option<Hasher>, Broken> {
         let mut steps = Steps::new(at, end, link.chunk_bytes());
-        let mut next = self.read(link, &mut steps, &mut hasher);
-        while let Some(reading) = next.take() {
+        let mut next = None;
+        loop {
+            // What is in memory, and cheap to hash, needs no change of threads.
+            let here = next.is_none() && hasher.as_ref().is_none_or(|hasher| hasher.algorithm().is_cheap());
+            if here && let Some(chunk) = self.read_now(link, &mut steps, &mut hasher) {
+                self.send(link, chunk, done, tally).await?;
+                continue;
+            }
+            let Some(reading) = next.take().or_else(|| self.read(link, &mut steps, &mut hasher)) else {
+                return Ok(hasher);
+            };
             let chunks;
             (chunks, hasher) = link
                 .busy(joined(reading))
@@ -207,20 +216,40 @@ impl Upload<'_> {
                 .map_err(Broken::Here)?;
             next = self.read(link, &mut steps, &mut hasher);
             for chunk in chunks {
-                let length = chunk.payload().len() as u64;
-                link.chunk(chunk);
-                if let Some(incoming) = link.flush_unless_answered().await.map_err(Broken::Link)? {
-                    return Err(Broken::Refused(incoming));
-                }
-                *done += length;
-                tally.moved(length, *done);
-                self.observer.event(&Event::Moved {
-                    id: self.id,
-                    done: *done,
-                });
+                self.send(link, chunk, done, tally).await?;
             }
         }
-        Ok(hasher)
+    }
+
+    async fn send(&self, link: &mut Link, chunk: Chunk, done: &mut u64, tally: &mut Tally) -> Result<(), Broken> {
+        let length = chunk.payload().len() as u64;
+        link.chunk(chunk);
+        if let Some(incoming) = link.flush_unless_answered().await.map_err(Broken::Link)? {
+            return Err(Broken::Refused(incoming));
+        }
+        *done += length;
+        tally.moved(length, *done);
+        self.observer.event(&Event::Moved {
+            id: self.id,
+            done: *done,
+        });
+        Ok(())
+    }
+
+    /// The next chunk, hashed, if it takes no waiting.
+    fn read_now(&self, link: &mut Link, steps: &mut Steps, hasher: &mut Option<Hasher>) -> Option<Chunk> {
+        match steps.one(link.spent_chunk(), |from, bytes| self.source.fill_now(from, bytes)) {
+            Ok(chunk) => {
+                if let Some(hasher) = hasher {
+                    hasher.update(chunk.payload());
+                }
+                Some(chunk)
+            }
+            Err(chunk) => {
+                link.give_back(chunk);
+                None
+            }
+        }
     }
 
     /// Begins to read the next step, and to hash it.

@@ -36,6 +36,11 @@ impl Algorithm {
         }
     }
 
+    /// Whether hashing a chunk takes less than handing it to another thread is worth: several bytes a cycle.
+    pub fn is_cheap(self) -> bool {
+        self == Self::Blake3
+    }
+
     /// The length of a digest in bytes.
     pub fn digest_bytes(self) -> usize {
         match self {

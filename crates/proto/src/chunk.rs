@@ -75,6 +75,21 @@ impl Steps {
         }
     }
 
+    /// The next chunk, if `fill` can fill it where it is: it is told where the bytes stand, and says whether they are
+    /// there now. Otherwise the chunk comes back as it was, as it does at the end.
+    ///
+    /// # Errors
+    /// The chunk.
+    pub fn one(&mut self, chunk: Chunk, fill: impl FnOnce(u64, &mut [u8]) -> bool) -> Result<Chunk, Chunk> {
+        let left = usize::try_from(self.to - self.at).unwrap_or(usize::MAX);
+        let mut chunk = chunk.with_room(left.min(self.chunk_bytes));
+        if left == 0 || !fill(self.at, chunk.as_mut()) {
+            return Err(chunk);
+        }
+        self.at += chunk.payload().len() as u64;
+        Ok(chunk)
+    }
+
     /// Where the next step begins, and its chunks, made of `spent` ones; `None` at the end.
     pub fn next(&mut self, mut spent: impl FnMut() -> Chunk) -> Option<(u64, Vec<Chunk>)> {
         let from = self.at;
@@ -138,5 +153,20 @@ mod tests {
         }
         assert_eq!((at, counts), (1006, vec![1, 2, 4, 4]));
         assert!(Steps::new(3, 3, 1).next(Chunk::default).is_none());
+    }
+
+    #[test]
+    fn a_chunk_that_can_not_be_filled_now_is_in_the_next_step() {
+        let mut steps = Steps::new(5, 25, 10);
+        let fill = |at: u64, bytes: &mut [u8]| {
+            bytes.fill(u8::try_from(at).unwrap());
+            at < 15
+        };
+        let first = steps.one(Chunk::default(), fill).unwrap();
+        assert_eq!(first.payload(), [5; 10]);
+        let spare = steps.one(first, fill).unwrap_err();
+        let (from, chunks) = steps.next(|| Chunk::default()).unwrap();
+        assert_eq!((from, chunks.len(), chunks[0].payload().len()), (15, 1, 10));
+        assert!(steps.one(spare, |_, _| true).is_err(), "nothing is left");
     }
 }

@@ -236,7 +236,8 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
         self.spent.pop().unwrap_or_default()
     }
 
-    fn keep(&mut self, chunk: Chunk) {
+    /// Keeps a chunk that is of no more use, to be filled again.
+    pub fn keep(&mut self, chunk: Chunk) {
         if self.spent.len() < MAX_SPENT_CHUNKS {
             self.spent.push(chunk);
         }

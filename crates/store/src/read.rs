@@ -127,6 +127,15 @@ impl ReadFile {
         .await
     }
 
+    /// Fills `buffer` with what stands from `offset` on, if all of it is in memory: a disk is never waited for, so
+    /// this may be called where [`ReadFile::read_chunks`] would cost a change of threads. `false` for anything else,
+    /// also where the file ends; what is in the buffer then is of no meaning.
+    ///
+    /// By `preadv2` with `RWF_NOWAIT` (Linux 4.14, not on every file system), and on a memory file system as it is.
+    pub fn read_now(&self, offset: u64, buffer: &mut [u8]) -> bool {
+        self.source.read_now(buffer, offset)
+    }
+
     /// Fills `chunks`, one behind the other, with what stands from `offset` on, and takes it into `hasher`, all in
     /// one hand-over, which begins before the future is awaited: so the next bytes are read while others are sent.
     ///

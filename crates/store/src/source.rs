@@ -28,6 +28,7 @@ pub(crate) struct Sources {
 pub(crate) struct Source {
     sources: Arc<Sources>,
     file: File,
+    in_memory: bool,
     /// As it was at opening, but for the change times that the store itself has caused.
     state: Mutex<Meta>,
 }
@@ -70,6 +71,7 @@ impl Sources {
     fn add(self: &Arc<Self>, open: &mut HashMap<FileId, Weak<Source>>, file: File, state: Meta) -> Arc<Source> {
         let source = Arc::new(Source {
             sources: Arc::clone(self),
+            in_memory: disk::is_in_memory(&file),
             file,
             state: Mutex::new(state),
         });
@@ -85,6 +87,11 @@ impl Sources {
 impl Source {
     pub(crate) fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Fills `buffer` from `offset` on if that takes no waiting.
+    pub(crate) fn read_now(&self, buffer: &mut [u8], offset: u64) -> bool {
+        disk::read_now(&self.file, buffer, offset, self.in_memory)
     }
 
     pub(crate) fn meta(&self) -> Meta {

@@ -21,10 +21,12 @@ use crate::slots::Denied;
 use crate::staging::{self, StagedUpload, StagingId};
 use crate::time::Timestamp;
 
+mod queue;
 mod small;
 mod writer;
 
 pub use small::{SmallUpload, SmallWork};
+use queue::{Queue, Queued};
 use writer::Writer;
 
 /// What to do with bytes that an earlier upload to the same path has left.
@@ -82,6 +84,7 @@ pub struct Upload {
     /// Length of the prefix once the write in flight has ended.
     end: u64,
     superseded: CancellationToken,
+    queue: Arc<Queue>,
     side: Side,
 }
 
@@ -132,6 +135,7 @@ impl Home {
             held,
             end: held,
             superseded,
+            queue: Arc::default(),
             side: Side::Here(Box::new(writer)),
         })
     }
@@ -238,7 +242,7 @@ impl Upload {
     /// Takes chunks that follow each other: directly behind the prefix held, or inside it to repair it.
     ///
     /// The write may still be under way when this returns; its failure then shows at the next call.
-    /// What one call took is under way at most, so memory stays bounded by that of two calls.
+    /// Up to 1 MiB waits while as much is under way; beyond that a call waits.
     ///
     /// # Errors
     ///
@@ -249,8 +253,35 @@ impl Upload {
     ///
     /// Safe: a dropped call has not taken the chunks.
     pub async fn write_chunks(&mut self, offset: u64, chunks: Vec<Bytes>) -> Result<()> {
-        self.settle().await?;
-        self.refuse_if_superseded()?;
+        let mut run = (offset, chunks);
+        loop {
+            self.refuse_if_superseded()?;
+            let end = self.end_of(offset, &run.1)?;
+            match self.queue.push(run) {
+                Queued::Taken => {
+                    self.end = self.end.max(end);
+                    return Ok(());
+                }
+                Queued::Full(back) => {
+                    run = back;
+                    self.queue.changed().await;
+                }
+                Queued::Idle(back) => {
+                    // What failed before decides, and what has changed by that.
+                    self.settle().await?;
+                    let end = self.end_of(offset, &back.1)?;
+                    if end > offset {
+                        self.begin_writing(back)?;
+                        self.end = self.end.max(end);
+                    }
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Where chunks would end, if they fit.
+    fn end_of(&self, offset: u64, chunks: &[Bytes]) -> Result<u64> {
         let path = || self.path.clone();
         let end = chunks
             .iter()
@@ -263,32 +294,38 @@ impl Upload {
                 offset,
             });
         }
-        if let Some(announced) = self.size.filter(|size| end > *size) {
-            return Err(Error::TooLong {
+        match self.size.filter(|size| end > *size) {
+            Some(announced) => Err(Error::TooLong {
                 path: path(),
                 announced,
                 end,
-            });
+            }),
+            None => Ok(end),
         }
-        if end > offset {
-            self.start(move |writer| {
-                let mut at = offset;
-                for chunk in &chunks {
-                    writer.write_at(at, chunk)?;
-                    at += chunk.len() as u64;
-                }
-                Ok(())
-            })?;
-            self.end = self.end.max(end);
-        }
-        Ok(())
     }
 
-    /// Waits until the write that is under way has ended.
+    fn begin_writing(&mut self, first: queue::Run) -> Result<()> {
+        let at_work = self.queue.work();
+        self.start(move |writer| {
+            let mut runs = vec![first];
+            while !runs.is_empty() {
+                for (mut at, chunks) in runs {
+                    for chunk in chunks {
+                        writer.write_at(at, &chunk)?;
+                        at += chunk.len() as u64;
+                    }
+                }
+                runs = at_work.take();
+            }
+            Ok(())
+        })
+    }
+
+    /// Waits until everything taken so far is written.
     ///
     /// # Errors
     ///
-    /// What that write gave; it is not given again.
+    /// What the writing gave; it is not given again.
     ///
     /// # Cancel safety
     ///

@@ -198,16 +198,8 @@ async fn send(
         // What the client holds was hashed while it was compared.
         let in_order = from >= held;
         let mut taken = if in_order { hasher.take() } else { None };
-        let mut steps = Steps::new(from, to, MAX_DATA_BYTES);
-        let mut next = read(session, file, &mut steps, &mut taken);
-        while let Some(reading) = next.take() {
-            let chunks;
-            (chunks, taken) = session
-                .wire
-                .unless_cancelled(id, reading)
-                .await?
-                .ok_or_else(cancelled)??;
-            next = read(session, file, &mut steps, &mut taken);
+        let mut reader = Reader::new(file, from, to);
+        while let Some(chunks) = reader.next(session, id, &mut taken).await? {
             for chunk in chunks {
                 let length = chunk.payload().len() as u64;
                 session.wire.chunk(chunk);
@@ -244,8 +236,83 @@ async fn send(
 
 type Reading = BoxFuture<'static, Result<(Vec<Chunk>, Option<Hasher>), Error>>;
 
-/// Begins to read the next step, and to hash it.
-fn read(session: &mut Session<'_>, file: &ReadFile, steps: &mut Steps, hasher: &mut Option<Hasher>) -> Option<Reading> {
-    let (from, chunks) = steps.next(|| session.wire.spent_chunk())?;
-    Some(file.read_chunks(from, chunks, hasher.take()).boxed())
+/// How many steps are read on another thread before it is tried again without one.
+const STEPS_AWAY: usize = 16;
+
+/// How many chunks are read without another thread before other sessions have their turn.
+const CHUNKS_IN_A_ROW: usize = 4;
+
+/// Reads a range. What is in memory is read where it is sent from, which spares a change of threads and finds the
+/// bytes in the processor's cache; what has to be waited for, or hashed, is read ahead on another thread.
+struct Reader<'a> {
+    file: &'a ReadFile,
+    steps: Steps,
+    ahead: Option<Reading>,
+    steps_away: usize,
+    in_a_row: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn new(file: &'a ReadFile, from: u64, to: u64) -> Self {
+        Self {
+            file,
+            steps: Steps::new(from, to, MAX_DATA_BYTES),
+            ahead: None,
+            steps_away: 0,
+            in_a_row: 0,
+        }
+    }
+
+    /// The next chunks; `None` at the end.
+    async fn next(
+        &mut self,
+        session: &mut Session<'_>,
+        id: u64,
+        hasher: &mut Option<Hasher>,
+    ) -> Result<Option<Vec<Chunk>>, Stop> {
+        if self.ahead.is_none() && self.steps_away == 0 && hasher.is_none() {
+            if let Some(chunk) = self.now(session).await {
+                return Ok(Some(vec![chunk]));
+            }
+            self.steps_away = STEPS_AWAY;
+        }
+        let Some(reading) = self.ahead.take().or_else(|| self.begin(session, hasher)) else {
+            return Ok(None);
+        };
+        let chunks;
+        (chunks, *hasher) = session
+            .wire
+            .unless_cancelled(id, reading)
+            .await?
+            .ok_or_else(cancelled)??;
+        self.steps_away = self.steps_away.saturating_sub(1);
+        if self.steps_away > 0 || hasher.is_some() {
+            self.ahead = self.begin(session, hasher);
+        }
+        Ok(Some(chunks))
+    }
+
+    async fn now(&mut self, session: &mut Session<'_>) -> Option<Chunk> {
+        if self.in_a_row >= CHUNKS_IN_A_ROW {
+            self.in_a_row = 0;
+            tokio::task::yield_now().await;
+        }
+        let read = |from, bytes: &mut [u8]| self.file.read_now(from, bytes);
+        match self.steps.one(session.wire.spent_chunk(), read) {
+            Ok(chunk) => {
+                self.in_a_row += 1;
+                Some(chunk)
+            }
+            Err(chunk) => {
+                session.wire.give_back(chunk);
+                None
+            }
+        }
+    }
+
+    /// Begins to read the next step, and to hash it.
+    fn begin(&mut self, session: &mut Session<'_>, hasher: &mut Option<Hasher>) -> Option<Reading> {
+        let (from, chunks) = self.steps.next(|| session.wire.spent_chunk())?;
+        Some(self.file.read_chunks(from, chunks, hasher.take()).boxed())
+    }
 }

@@ -131,6 +131,11 @@ impl Wire {
         self.writer.spent()
     }
 
+    /// Keeps a chunk that was not filled.
+    pub(super) fn give_back(&mut self, chunk: Chunk) {
+        self.writer.keep(chunk);
+    }
+
     /// What has passed since the last call.
     pub(super) fn take_moved(&mut self) -> Moved {
         std::mem::take(&mut self.moved)
@@ -310,18 +315,19 @@ impl Wire {
         loop {
             tokio::select! {
                 biased;
+                // First, for a client that takes everything in at once would never be heard otherwise.
+                frame = self.reader.next(), if self.ahead_bytes < READ_AHEAD_BYTES => {
+                    self.arrived(frame?)?;
+                    if self.take_cancel(id) {
+                        return Ok(false);
+                    }
+                }
                 sent = self.writer.flush() => {
                     sent?;
                     self.last_sent = Instant::now();
                     // Whoever takes in a chunk lives, even if it has no time for beats.
                     self.last_heard = self.last_sent;
                     return Ok(true);
-                }
-                frame = self.reader.next(), if self.ahead_bytes < READ_AHEAD_BYTES => {
-                    self.arrived(frame?)?;
-                    if self.take_cancel(id) {
-                        return Ok(false);
-                    }
                 }
                 () = sleep_until(deadline) => return Err(End::Silent(PEER_TIMEOUT)),
             }

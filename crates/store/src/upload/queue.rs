@@ -1,0 +1,96 @@
+//! What waits for the thread that works on an upload.
+//!
+//! The thread works it off until nothing is left, so that neither side waits for the other between two chunks, and no
+//! thread is held while nothing arrives.
+
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+/// How much may wait; as much again may be in work.
+const MAX_WAITING_BYTES: usize = 1024 * 1024;
+
+/// Chunks that follow each other, and where the first one belongs.
+pub(crate) type Run = (u64, Vec<Bytes>);
+
+/// The queue of one upload.
+#[derive(Default)]
+pub(crate) struct Queue {
+    waiting: Mutex<Waiting>,
+    /// Told when there is room again, or nobody at work.
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    runs: Vec<Run>,
+    bytes: usize,
+    /// Whether a thread will look at the queue again.
+    in_work: bool,
+}
+
+/// What became of a run that was to be queued.
+pub(crate) enum Queued {
+    /// It will be written.
+    Taken,
+    /// There is no room for now.
+    Full(Run),
+    /// Nobody is at work.
+    Idle(Run),
+}
+
+impl Queue {
+    /// Queues a run, if somebody is at work.
+    pub(crate) fn push(&self, run: Run) -> Queued {
+        let mut waiting = self.lock();
+        if !waiting.in_work {
+            return Queued::Idle(run);
+        }
+        if waiting.bytes >= MAX_WAITING_BYTES {
+            return Queued::Full(run);
+        }
+        waiting.bytes += run.1.iter().map(Bytes::len).sum::<usize>();
+        waiting.runs.push(run);
+        Queued::Taken
+    }
+
+    /// Waits until something has changed since the last [`Queued::Full`].
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Begins work.
+    pub(crate) fn work(self: &Arc<Self>) -> AtWork {
+        self.lock().in_work = true;
+        AtWork(Arc::clone(self))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread at work. Its end, also by a failure, throws away what waits.
+pub(crate) struct AtWork(Arc<Queue>);
+
+impl AtWork {
+    /// What waits; nothing when the work is over.
+    pub(crate) fn take(&self) -> Vec<Run> {
+        let mut waiting = self.0.lock();
+        waiting.bytes = 0;
+        waiting.in_work = !waiting.runs.is_empty();
+        let runs = mem::take(&mut waiting.runs);
+        drop(waiting);
+        self.0.changed.notify_one();
+        runs
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        *self.0.lock() = Waiting::default();
+        self.0.changed.notify_one();
+    }
+}
