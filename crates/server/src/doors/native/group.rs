@@ -1,7 +1,11 @@
 //! Small work that is handed to the store as a group: small uploads, and the directories made between them.
 
+use std::convert::Infallible;
+
 use ftp_proto::Re;
 use ftp_store::{FilePath, Home, SmallUpload, SmallWork, Stored};
+
+use tokio::sync::oneshot;
 
 use super::record::Record;
 use super::reply;
@@ -40,20 +44,31 @@ impl Work {
     }
 }
 
-/// Does the work, logs it, and says what is to be answered.
-pub(super) async fn run(home: Home, group: Vec<Work>) -> Vec<Re> {
+/// Does the work, logs it, and says what is to be answered. It begins when the group `before` is stored, and drops
+/// `done` when it is: so the order is kept, and the disk does not wait for what is told of a group.
+pub(super) async fn run(
+    home: Home,
+    group: Vec<Work>,
+    before: Option<oneshot::Receiver<Infallible>>,
+    done: oneshot::Sender<Infallible>,
+) -> Vec<Re> {
     let (work, logs): (Vec<_>, Vec<_>) = group.into_iter().map(|work| (work.work, work.log)).unzip();
+    if let Some(before) = before {
+        let _ = before.await;
+    }
+    let results = home.store_small(work).await;
+    drop(done);
     let mut answers = Vec::with_capacity(logs.len());
-    for (result, log) in home.store_small(work).await.into_iter().zip(logs) {
+    for (result, log) in results.into_iter().zip(logs) {
         answers.push(match result {
-            Ok(stored) => done(log, stored.as_ref()),
+            Ok(stored) => told(log, stored.as_ref()),
             Err(error) => failed(log, with_existing(&home, error).await),
         });
     }
     answers
 }
 
-fn done(log: Log, stored: Option<&Stored>) -> Re {
+fn told(log: Log, stored: Option<&Stored>) -> Re {
     match (log, stored) {
         (Log::Transfer(record), Some(stored)) => {
             record.done(stored.size, stored.digest);

@@ -9,6 +9,7 @@ use ftp_proto::{BEAT_INTERVAL, Code, Fault, MAX_DATA_BYTES, Re, Request};
 use ftp_store::{FilePath, Home};
 use futures::FutureExt as _;
 use futures::future::{MaybeDone, maybe_done};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
@@ -22,12 +23,15 @@ use crate::pace::{Purse, Toll};
 use crate::site::Account;
 
 /// How many small uploads of a session, with the directories between them, may be on their way to the disk at
-/// once: a group that is being stored, and those that gather for the next one.
-const MAX_PENDING: usize = 256;
+/// once: a group that is being stored, the one behind it, and those that gather for the next one.
+const MAX_PENDING: usize = 3 * MAX_GROUP;
 
 /// How many of them are handed over as a group at the most. They share the cost of the hand-over and of being
 /// made durable, and a file descriptor each meanwhile.
 const MAX_GROUP: usize = 128;
+
+/// How many groups may be handed over: the disk finds the next one ready, whatever the session does meanwhile.
+const MAX_RUNNING: usize = 2;
 
 /// How many bytes of small uploads may wait for the disk.
 const MAX_PENDING_BYTES: usize = 4 * 1024 * 1024;
@@ -45,14 +49,14 @@ pub(super) struct Session<'a> {
     account: &'a Account,
     purse: Purse,
     requests: &'a mut u64,
-    /// Small uploads whose answers are outstanding, first those of the running group.
+    /// Small uploads whose answers are outstanding, first those of the running groups.
     pending: VecDeque<Pending>,
     pending_bytes: usize,
     /// The files among them.
     pending_files: HashSet<FilePath>,
     /// What gathers for the next group.
     gathered: Vec<Work>,
-    running: Option<Running>,
+    running: VecDeque<Running>,
 }
 
 /// A small upload whose answer is outstanding.
@@ -62,10 +66,12 @@ struct Pending {
     path: FilePath,
 }
 
-/// The first so many of the pending, which are being stored.
+/// The next so many of the pending, which are being stored.
 struct Running {
     count: usize,
     job: MaybeDone<JoinHandle<Vec<Re>>>,
+    /// Closed when its work is done.
+    turn: Option<oneshot::Receiver<Infallible>>,
 }
 
 /// Serves requests until the session ends, and logs why it did.
@@ -147,7 +153,7 @@ async fn serve<'a>(
         pending_bytes: 0,
         pending_files: HashSet::new(),
         gathered: Vec::new(),
-        running: None,
+        running: VecDeque::new(),
     };
     loop {
         let request = session.next().await?;
@@ -195,7 +201,7 @@ impl Session<'_> {
             tokio::select! {
                 biased;
                 incoming = wire.receive(idle) => return expect_request(incoming?),
-                () = finished(running.as_mut()) => {}
+                () = finished(running.front_mut()) => {}
                 () = door.drain.cancelled(), if pending.is_empty() => return Err(shutting_down()),
                 () = tokio::time::sleep(SHRINK_AFTER), if pending.is_empty() => {
                     wire.shrink();
@@ -315,16 +321,21 @@ impl Session<'_> {
         false
     }
 
-    /// Hands over what has gathered, unless a group is being stored.
+    /// Hands over what has gathered, unless enough is handed over already. Behind a group that is being stored only
+    /// a full one: the larger it is, the less each costs.
     fn start_group(&mut self) {
-        if self.running.is_some() || self.gathered.is_empty() {
+        let least = if self.running.is_empty() { 1 } else { MAX_GROUP };
+        if self.running.len() >= MAX_RUNNING || self.gathered.len() < least {
             return;
         }
         let count = self.gathered.len().min(MAX_GROUP);
         let group: Vec<_> = self.gathered.drain(..count).collect();
-        self.running = Some(Running {
+        let before = self.running.back_mut().and_then(|running| running.turn.take());
+        let (done, turn) = oneshot::channel();
+        self.running.push_back(Running {
             count: group.len(),
-            job: maybe_done(self.door.tasks.spawn(group::run(self.home.clone(), group))),
+            job: maybe_done(self.door.tasks.spawn(group::run(self.home.clone(), group, before, done))),
+            turn: Some(turn),
         });
     }
 
@@ -332,7 +343,7 @@ impl Session<'_> {
     pub(super) async fn settle(&mut self, leave: usize) -> Result<(), End> {
         while self.pending.len() > leave {
             self.start_group();
-            let Some(mut running) = self.running.take() else {
+            let Some(mut running) = self.running.pop_front() else {
                 break;
             };
             if (&mut running.job).now_or_never().is_none() {
@@ -368,7 +379,7 @@ impl Session<'_> {
     }
 
     async fn answer_finished(&mut self) -> Result<(), End> {
-        while let Some(running) = &mut self.running
+        while let Some(running) = self.running.front_mut()
             && (&mut running.job).now_or_never().is_some()
         {
             let leave = self.pending.len() - running.count;
