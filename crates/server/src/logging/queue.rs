@@ -16,6 +16,10 @@ const CAPACITY_BYTES: usize = 8 * 1024 * 1024;
 /// How long lines gather, so that a busy server does not wake a thread for each of them.
 const GATHER: Duration = Duration::from_millis(5);
 
+/// How many bytes of lines are written in one call: as many as a pipe takes whole or not at all (`PIPE_BUF`), so that
+/// whoever reads the other end never sees half a line of this call.
+const BATCH_BYTES: usize = 4096;
+
 /// How long the end waits for the lines that are left: a stopped terminal must not keep the process.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -41,8 +45,8 @@ struct State {
 }
 
 impl Queue {
-    /// Starts the thread. `write` writes one whole line; `lost` is the line that reports how many are
-    /// missing.
+    /// Starts the thread. `write` writes whole lines, all of them or none; `lost` is the line that reports how many
+    /// are missing.
     pub(super) fn start(
         thread: &str,
         write: impl FnMut(&[u8]) -> io::Result<()> + Send + 'static,
@@ -106,13 +110,18 @@ impl Queue {
             } else {
                 0
             };
-            for line in lines {
-                // A report that fits where a line did not would hide that the log has a hole.
-                if unwritten > 0 && write(&report(unwritten)).is_ok() {
-                    unwritten = 0;
+            for batch in batches(lines) {
+                if unwritten == 0 && write(&batch.concat()).is_ok() {
+                    continue;
                 }
-                if write(&line).is_err() {
-                    unwritten += 1;
+                for line in batch {
+                    // A report that fits where a line did not would hide that the log has a hole.
+                    if unwritten > 0 && write(&report(unwritten)).is_ok() {
+                        unwritten = 0;
+                    }
+                    if write(&line).is_err() {
+                        unwritten += 1;
+                    }
                 }
             }
             let mut state = self.lock();
@@ -137,6 +146,21 @@ impl Queue {
     }
 }
 
+/// The lines in groups of at most [`BATCH_BYTES`], but for longer lines, which are alone.
+fn batches(lines: VecDeque<Vec<u8>>) -> impl Iterator<Item = Vec<Vec<u8>>> {
+    let mut lines = lines.into_iter().peekable();
+    std::iter::from_fn(move || {
+        let first = lines.next()?;
+        let mut length = first.len();
+        let mut batch = vec![first];
+        while let Some(line) = lines.next_if(|line| length + line.len() <= BATCH_BYTES) {
+            length += line.len();
+            batch.push(line);
+        }
+        Some(batch)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
@@ -144,7 +168,13 @@ mod tests {
     use super::*;
 
     fn report(lost: u64) -> Vec<u8> {
-        format!("lost {lost}").into_bytes()
+        format!("lost {lost}\n").into_bytes()
+    }
+
+    /// The lines of everything written.
+    fn lines(written: &mpsc::Receiver<Vec<u8>>) -> Vec<String> {
+        let text: Vec<u8> = written.iter().flatten().collect();
+        String::from_utf8(text).unwrap().lines().map(str::to_owned).collect()
     }
 
     #[test]
@@ -156,14 +186,12 @@ mod tests {
             report,
         );
         let queue = queue.unwrap();
-        for number in 0..100u8 {
-            queue.push(vec![number]);
+        let pushed: Vec<_> = (0..1000).map(|number| number.to_string()).collect();
+        for line in &pushed {
+            queue.push(format!("{line}\n").into_bytes());
         }
         queue.close();
-        assert_eq!(
-            written.iter().collect::<Vec<_>>(),
-            (0..100).map(|number| vec![number]).collect::<Vec<_>>()
-        );
+        assert_eq!(lines(&written), pushed);
     }
 
     #[test]
@@ -182,16 +210,16 @@ mod tests {
             report,
         )
         .unwrap();
-        queue.push(b"first".to_vec());
+        queue.push(b"first\n".to_vec());
         started.recv().unwrap();
         for _ in 0..CAPACITY + 7 {
-            queue.push(b"more".to_vec());
+            queue.push(b"more\n".to_vec());
         }
         drop(release);
         queue.close();
-        let lines: Vec<_> = written.iter().collect();
+        let lines = lines(&written);
         assert_eq!(lines.len(), 1 + 1 + CAPACITY);
-        assert_eq!(lines[1], b"lost 7");
+        assert_eq!(lines[1], "lost 7");
     }
 
     #[test]
@@ -209,7 +237,7 @@ mod tests {
             report,
         )
         .unwrap();
-        queue.push(b"first".to_vec());
+        queue.push(b"first\n".to_vec());
         started.recv().unwrap();
         const LINES: usize = 4;
         for _ in 0..LINES + 1 {
@@ -218,7 +246,7 @@ mod tests {
         drop(release);
         queue.close();
         let lines: Vec<_> = written.iter().collect();
-        assert_eq!(lines[1], b"lost 1".len());
+        assert_eq!(lines[1], b"lost 1\n".len());
         assert_eq!(lines[2..], [CAPACITY_BYTES / LINES; LINES]);
     }
 
@@ -233,18 +261,16 @@ mod tests {
                     full -= 1;
                     return Err(io::ErrorKind::StorageFull.into());
                 }
-                sender
-                    .send(String::from_utf8_lossy(line).into_owned())
-                    .map_err(io::Error::other)
+                sender.send(line.to_vec()).map_err(io::Error::other)
             },
             report,
         )
         .unwrap();
-        for line in ["a", "b", "c", "d"] {
+        for line in ["a\n", "b\n", "c\n", "d\n"] {
             queue.push(line.into());
         }
         queue.close();
-        let lines: Vec<_> = written.iter().collect();
+        let lines = lines(&written);
         // Failed attempts are those of lines and of reports alike, so how many lines are missing
         // depends on how they were batched; none may be missing without being reported.
         let lost: usize = lines
