@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
-use ftp_digest::{BlockDigests, Digest, Hasher, block_bytes_for};
+use ftp_digest::{BlockDigests, Digest};
 use ftp_proto::{BlockList, DATA_HEAD_BYTES, Entry, Op, Re, Reply, Stored, Timestamp};
+use tokio_util::sync::CancellationToken;
 
 use crate::damage::mismatch;
 use crate::link::{Incoming, Link, unexpected, wrong_reply};
 use crate::observer::{Event, Observer, TransferId};
 use crate::partial::{Partial, Record};
 use crate::sink::Sink;
-use crate::source::hash_prefix;
 use crate::upload::{Tally, blocking, ends};
 use crate::{Error, RemotePath, Resume, TransferOptions};
 
@@ -55,15 +55,11 @@ impl Download<'_> {
         partial: &Arc<Partial>,
         tally: &mut Tally,
     ) -> Result<Received, Error> {
-        let held = self.held(link, partial).await?;
-        let (have, prefix) = match held {
-            Some((blocks, prefix)) => (Some(blocks), prefix),
-            None => {
-                let file = Arc::clone(partial);
-                blocking(move || file.cut(0)).await?;
-                (None, Hasher::new(self.options.algorithm))
-            }
-        };
+        let have = self.held(link, partial).await?;
+        if have.is_none() {
+            let file = Arc::clone(partial);
+            blocking(move || file.cut(0)).await?;
+        }
         let id = link.request(Op::Get {
             path: self.remote.as_wire().to_owned(),
             offset: 0,
@@ -97,15 +93,21 @@ impl Download<'_> {
         }
         let record = Record::new(self.remote.as_wire(), size, mtime);
         let file = Arc::clone(partial);
-        let mut sink = Sink::new(Arc::clone(partial), prefix, held, size, repaired == 0);
+        let mut sink = Sink::new(Arc::clone(partial), self.options.algorithm, held, size, repaired == 0);
         let prepared = blocking(move || {
             file.check_room(size)?;
             file.remember(&record)
         });
         let result = match prepared.await {
-            Ok(()) => self.body(link, id, body, held - repaired, &mut sink, tally).await,
+            Ok(()) => {
+                sink.catch_up();
+                self.body(link, id, body, held - repaired, &mut sink, tally).await
+            }
             Err(error) => Err(error),
         };
+        if result.is_err() {
+            sink.abandon();
+        }
         // The last write must be over before anybody else touches the partial.
         let settled = sink.settle().await;
         let (length, promised) = match result {
@@ -131,7 +133,7 @@ impl Download<'_> {
     }
 
     /// The block digests of what is here already, if it is to be gone on from.
-    async fn held(&self, link: &mut Link, partial: &Arc<Partial>) -> Result<Option<(BlockDigests, Hasher)>, Error> {
+    async fn held(&self, link: &mut Link, partial: &Arc<Partial>) -> Result<Option<BlockDigests>, Error> {
         let file = Arc::clone(partial);
         let length = blocking(move || file.length()).await?;
         if length == 0 || self.resume == Resume::Never {
@@ -150,24 +152,29 @@ impl Download<'_> {
             return Ok(None);
         }
         let length = length.min(entry.size);
-        let (file, observer, id, algorithm) = (
-            Arc::clone(partial),
-            Arc::clone(self.observer),
-            self.id,
-            self.options.algorithm,
-        );
-        let work = blocking(move || {
+        let (file, observer, id) = (Arc::clone(partial), Arc::clone(self.observer), self.id);
+        let wanted = CancellationToken::new();
+        let unwanted_when_dropped = wanted.clone().drop_guard();
+        let mut work = Box::pin(blocking(move || {
             file.cut(length)?;
-            hash_prefix(file.file(), length, block_bytes_for(length), algorithm, |done| {
+            file.blocks(length, |done| {
                 observer.event(&Event::Comparing {
                     id,
                     done,
                     total: length,
                 });
+                !wanted.is_cancelled()
             })
-            .map_err(Error::local("cannot read", file.path()))
-        });
-        Ok(Some(link.busy_to_the_end(work).await??))
+        }));
+        match link.busy(&mut work).await {
+            Ok(blocks) => blocks,
+            Err(error) => {
+                // Nobody else may have the partial before this is over, which is soon.
+                drop(unwanted_when_dropped);
+                let _ = work.await;
+                Err(error)
+            }
+        }
     }
 
     /// Takes the body in; the trailer's length and digest come back.

@@ -5,15 +5,16 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use ftp_digest::{Algorithm, Digest, Hasher};
+use ftp_digest::{Algorithm, BlockDigests, Digest, Hasher, block_bytes_for};
 use ftp_proto::Timestamp;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::source::hash_file;
+use crate::source::{catch_up, hash_file};
 
 /// The longest name of a file (POSIX `NAME_MAX` on every common file system).
 const NAME_BYTES: usize = 255;
@@ -233,12 +234,23 @@ impl Partial {
         fs::remove_file(&self.part).map_err(Error::local("cannot remove", &self.part))
     }
 
-    pub(crate) fn file(&self) -> &File {
-        &self.file
+    /// The block digests of the first `length` bytes; `None` when `report`, which is told the bytes done, ends it.
+    /// Blocks.
+    pub(crate) fn blocks(&self, length: u64, report: impl Fn(u64) -> bool + Sync) -> Result<Option<BlockDigests>, Error> {
+        let done = AtomicU64::new(0);
+        let go_on = |step| report(done.fetch_add(step, Ordering::Relaxed) + step);
+        BlockDigests::of_file(&self.file, length, block_bytes_for(length), go_on)
+            .map_err(Error::local("cannot read", &self.part))
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.part
+    /// Takes what stands before `length` and `hasher` has not seen into it, as long as that is wanted. Blocks.
+    pub(crate) fn catch_up(
+        &self,
+        length: u64,
+        hasher: &mut Hasher,
+        is_wanted: impl Fn() -> bool,
+    ) -> Result<(), Error> {
+        catch_up(&self.file, length, hasher, is_wanted).map_err(Error::local("cannot read", &self.part))
     }
 
     /// The digest of what it holds. Blocks.

@@ -45,6 +45,8 @@ struct Waiting {
     bytes: usize,
     /// Whether a thread will look at the queue again.
     in_work: bool,
+    /// Whether the transfer has failed.
+    abandoned: bool,
 }
 
 /// What became of a chunk that was to be queued.
@@ -97,17 +99,29 @@ impl Drop for AtWork {
 }
 
 impl Sink {
-    /// `intact` says that the prefix needs no repair, so that its hash may be gone on with.
-    pub(crate) fn new(partial: Arc<Partial>, prefix: Hasher, position: u64, size: u64, intact: bool) -> Self {
+    /// `intact` says that what is held up to `position` needs no repair, so that it is hashed once.
+    pub(crate) fn new(partial: Arc<Partial>, algorithm: Algorithm, position: u64, size: u64, intact: bool) -> Self {
         Self {
             partial,
             position,
             size,
             jump_from: Some(0),
-            hasher: intact.then_some(prefix),
+            hasher: intact.then(|| Hasher::new(algorithm)),
             queue: Arc::default(),
             job: None,
         }
+    }
+
+    /// Begins to hash what is held, while the rest is on its way.
+    pub(crate) fn catch_up(&mut self) {
+        if self.job.is_none() && self.hasher.is_some() && self.position > 0 {
+            self.begin(self.position, None);
+        }
+    }
+
+    /// Says that only what has arrived is of use any more.
+    pub(crate) fn abandon(&self) {
+        self.queue.lock().abandoned = true;
     }
 
     /// Goes on elsewhere.
@@ -142,27 +156,31 @@ impl Sink {
                 }
                 Queued::Idle(first) => {
                     self.settle().await?;
-                    self.begin(at, first);
+                    self.begin(at, Some(first));
                     return Ok(());
                 }
             }
         }
     }
 
-    fn begin(&mut self, mut at: u64, first: Bytes) {
+    fn begin(&mut self, mut at: u64, first: Option<Bytes>) {
         let partial = Arc::clone(&self.partial);
-        let mut hasher = self.hasher.take().filter(|hasher| hasher.length() == at);
+        let mut hasher = self.hasher.take().filter(|hasher| first.is_none() || hasher.length() == at);
         self.queue.lock().in_work = true;
         let at_work = AtWork(Arc::clone(&self.queue));
         self.job = Some(tokio::task::spawn_blocking(move || {
-            let mut chunks = vec![first];
+            let mut chunks: Vec<_> = first.into_iter().collect();
+            if let Some(hasher) = hasher.as_mut().filter(|_| chunks.is_empty()) {
+                partial.catch_up(at, hasher, || !at_work.0.lock().abandoned)?;
+                chunks = at_work.0.take();
+            }
             while !chunks.is_empty() {
                 for bytes in chunks {
                     partial.write_at(at, &bytes)?;
-                    at += bytes.len() as u64;
-                    if let Some(hasher) = &mut hasher {
+                    if let Some(hasher) = hasher.as_mut().filter(|hasher| hasher.length() == at) {
                         hasher.update(&bytes);
                     }
+                    at += bytes.len() as u64;
                 }
                 chunks = at_work.0.take();
             }

@@ -4,18 +4,18 @@ use std::fs::{File, Metadata};
 use std::io::{self, IoSliceMut};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::thread;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::BytesMut;
-use ftp_digest::{Algorithm, BlockDigests, BlockHasher, Digest, Hasher};
+use ftp_digest::{Algorithm, BlockDigests, Digest, Hasher};
 use ftp_proto::{Chunk, DATA_HEAD_BYTES, Timestamp, begin_data};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::Error;
 
-/// How much of a prefix is hashed between two reports.
-const COMPARE_STEP: usize = 4 * 1024 * 1024;
+/// What is read at a time to be hashed.
+const HASH_STEP: usize = 512 * 1024;
 
 /// What `statfs` tells of a memory file system.
 const TMPFS_MAGIC: i64 = 0x0102_1994;
@@ -127,25 +127,34 @@ impl Source {
     fn read_exact(&self, offset: u64, bytes: &mut [u8]) -> Result<(), Error> {
         self.file
             .read_exact_at(bytes, offset)
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::UnexpectedEof => Error::SourceChanged,
-                _ => Error::local("cannot read", &self.path)(error),
-            })
+            .map_err(|error| self.read_error(error))
     }
 
-    /// Reads the first `length` bytes once, for their block digests and the hash of the whole file so
-    /// far. Blocks; `report` is told the bytes done.
-    pub(crate) fn prefix(
+    fn read_error(&self, error: io::Error) -> Error {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Error::SourceChanged,
+            _ => Error::local("cannot read", &self.path)(error),
+        }
+    }
+
+    /// The block digests of the first `length` bytes; `None` when `report`, which is told the bytes done, ends it.
+    /// Blocks.
+    pub(crate) fn blocks(
         &self,
         length: u64,
         block_bytes: u64,
-        algorithm: Algorithm,
-        report: impl FnMut(u64),
-    ) -> Result<(BlockDigests, Hasher), Error> {
-        hash_prefix(&self.file, length, block_bytes, algorithm, report).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => Error::SourceChanged,
-            _ => Error::local("cannot read", &self.path)(error),
-        })
+        report: impl Fn(u64) -> bool + Sync,
+    ) -> Result<Option<BlockDigests>, Error> {
+        let done = AtomicU64::new(0);
+        let go_on = |step| report(done.fetch_add(step, Ordering::Relaxed) + step);
+        BlockDigests::of_file(&self.file, length, block_bytes, go_on).map_err(|error| self.read_error(error))
+    }
+
+    /// The hash of the whole file, as long as it is wanted. Blocks.
+    pub(crate) fn hash(&self, algorithm: Algorithm, is_wanted: impl Fn() -> bool) -> Result<Hasher, Error> {
+        let mut hasher = Hasher::new(algorithm);
+        catch_up(&self.file, self.size(), &mut hasher, is_wanted).map_err(|error| self.read_error(error))?;
+        Ok(hasher)
     }
 
     /// The digest of the whole file. Blocks.
@@ -156,42 +165,26 @@ impl Source {
     }
 }
 
-/// The block digests and the running hash of the first `length` bytes of `file`.
-pub(crate) fn hash_prefix(
-    file: &File,
-    length: u64,
-    block_bytes: u64,
-    algorithm: Algorithm,
-    mut report: impl FnMut(u64),
-) -> io::Result<(BlockDigests, Hasher)> {
-    let mut blocks = BlockHasher::new(block_bytes);
-    let mut whole = Hasher::new(algorithm);
-    each_chunk(file, length, |chunk| {
-        // Nothing else is to be done meanwhile, so both may have a processor.
-        thread::scope(|scope| {
-            scope.spawn(|| blocks.update(chunk));
-            whole.update(chunk);
-        });
-        report(whole.length());
-    })?;
-    Ok((blocks.finish(), whole))
-}
-
 /// The digest of the first `length` bytes of `file`.
 pub(crate) fn hash_file(file: &File, length: u64, algorithm: Algorithm) -> io::Result<Digest> {
     let mut whole = Hasher::new(algorithm);
-    each_chunk(file, length, |chunk| whole.update(chunk))?;
+    catch_up(file, length, &mut whole, || true)?;
     Ok(whole.finish())
 }
 
-fn each_chunk(file: &File, length: u64, mut take: impl FnMut(&[u8])) -> io::Result<()> {
-    let mut buffer = vec![0; usize::try_from(length).unwrap_or(usize::MAX).min(COMPARE_STEP)];
-    let mut done = 0;
-    while done < length {
-        let step = usize::try_from(length - done).unwrap_or(usize::MAX).min(buffer.len());
-        file.read_exact_at(&mut buffer[..step], done)?;
-        take(&buffer[..step]);
-        done += step as u64;
+/// Takes the bytes of `file` from where `hasher` stands up to `length` into it, as long as that is wanted.
+pub(crate) fn catch_up(
+    file: &File,
+    length: u64,
+    hasher: &mut Hasher,
+    is_wanted: impl Fn() -> bool,
+) -> io::Result<()> {
+    let mut buffer = vec![0; usize::try_from(length).unwrap_or(usize::MAX).min(HASH_STEP)];
+    while hasher.length() < length && is_wanted() {
+        let left = usize::try_from(length - hasher.length()).unwrap_or(usize::MAX);
+        let step = left.min(buffer.len());
+        file.read_exact_at(&mut buffer[..step], hasher.length())?;
+        hasher.update(&buffer[..step]);
     }
     Ok(())
 }

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use ftp_digest::{BlockDigests, Digest, Hasher};
+use ftp_digest::{Algorithm, BlockDigests, Digest, Hasher};
 use ftp_proto::{BlockList, Chunk, Op, Re, Reply, ResumeMode, Steps, Stored};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::link::{Incoming, Link, early_answer, wrong_reply};
 use crate::observer::{Event, Observer, TransferId};
@@ -130,16 +131,16 @@ impl Upload<'_> {
         have: Option<BlockList>,
         tally: &mut Tally,
     ) -> Result<Digest, Broken> {
-        let mut whole = Hasher::new(self.options.algorithm);
         let mut kept = 0;
+        let mut hashing = None;
         if let Some(list) = have {
             let misfit = || Broken::Link(Error::Misbehaved("block digests that do not fit".to_owned()));
             let held = list
                 .parse()
                 .filter(|held| held.length() <= self.source.size())
                 .ok_or_else(misfit)?;
-            let (own, prefix) = self.compare(link, &held).await?;
-            whole = prefix;
+            let own = self.compare(link, &held).await?;
+            hashing = Some(Hashing::start(&self.source, self.options.algorithm));
             let damaged = own.differing(&held);
             let repaired: u64 = damaged.iter().map(|(_, length)| length).sum();
             kept = held.length();
@@ -160,30 +161,38 @@ impl Upload<'_> {
             }
         }
         let mut done = kept;
-        let whole = self
-            .range(link, kept, self.source.size(), Some(whole), &mut done, tally)
+        // What is held is hashed while the rest is sent, so the rest is as well.
+        let hasher = hashing.is_none().then(|| Hasher::new(self.options.algorithm));
+        let sent = self
+            .range(link, kept, self.source.size(), hasher, &mut done, tally)
             .await?;
+        let whole = match (hashing, sent) {
+            (Some(mut hashing), _) => {
+                let hashed = link.busy(hashing.finish()).await.map_err(Broken::Link)?;
+                hashed.map_err(Broken::Here)?
+            }
+            (None, sent) => sent.unwrap_or_else(|| Hasher::new(self.options.algorithm)),
+        };
         let source = Arc::clone(&self.source);
         blocking(move || source.check_unchanged()).await.map_err(Broken::Here)?;
-        let whole = whole.unwrap_or_else(|| Hasher::new(self.options.algorithm));
         Ok(whole.finish())
     }
 
-    /// Reads what the server says it holds from the own file, for its block digests and the hash.
-    async fn compare(&self, link: &mut Link, held: &BlockDigests) -> Result<(BlockDigests, Hasher), Broken> {
+    /// Reads what the server says it holds from the own file, for its block digests.
+    async fn compare(&self, link: &mut Link, held: &BlockDigests) -> Result<BlockDigests, Broken> {
         let source = Arc::clone(&self.source);
-        let (length, block_bytes, algorithm) = (held.length(), held.block_bytes(), self.options.algorithm);
+        let (total, block_bytes) = (held.length(), held.block_bytes());
         let (observer, id) = (Arc::clone(self.observer), self.id);
+        let wanted = CancellationToken::new();
+        let _unwanted_when_dropped = wanted.clone().drop_guard();
         let work = blocking(move || {
-            source.prefix(length, block_bytes, algorithm, |done| {
-                observer.event(&Event::Comparing {
-                    id,
-                    done,
-                    total: length,
-                });
+            source.blocks(total, block_bytes, |done| {
+                observer.event(&Event::Comparing { id, done, total });
+                !wanted.is_cancelled()
             })
         });
-        link.busy(work).await.map_err(Broken::Link)?.map_err(Broken::Here)
+        let blocks = link.busy(work).await.map_err(Broken::Link)?.map_err(Broken::Here)?;
+        blocks.ok_or(Broken::Here(Error::SourceChanged))
     }
 
     /// Sends the bytes from `at` to `end`: the next chunks are read and hashed while others are on the way.
@@ -263,6 +272,28 @@ impl Upload<'_> {
     }
 }
 
+/// The hash of the whole source, computed on a thread of its own. Dropping it ends that soon.
+struct Hashing {
+    job: JoinHandle<Result<Hasher, Error>>,
+    _unwanted_when_dropped: DropGuard,
+}
+
+impl Hashing {
+    fn start(source: &Arc<Source>, algorithm: Algorithm) -> Self {
+        let (source, wanted) = (Arc::clone(source), CancellationToken::new());
+        let _unwanted_when_dropped = wanted.clone().drop_guard();
+        let job = tokio::task::spawn_blocking(move || source.hash(algorithm, || !wanted.is_cancelled()));
+        Self {
+            job,
+            _unwanted_when_dropped,
+        }
+    }
+
+    async fn finish(&mut self) -> Result<Hasher, Error> {
+        joined(&mut self.job).await
+    }
+}
+
 type Reading = JoinHandle<Result<(Vec<Chunk>, Option<Hasher>), Error>>;
 
 /// Why a body did not reach its end.
@@ -290,7 +321,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
     joined(tokio::task::spawn_blocking(work)).await
 }
 
-async fn joined<T>(handle: JoinHandle<Result<T, Error>>) -> Result<T, Error> {
+async fn joined<T>(handle: impl Future<Output = Result<Result<T, Error>, JoinError>>) -> Result<T, Error> {
     match handle.await {
         Ok(result) => result,
         Err(error) => std::panic::resume_unwind(error.into_panic()),

@@ -4,11 +4,23 @@
 //! The block digest is always BLAKE3: it is internal to the resume, several times faster than the
 //! others, and the digest of the whole file, by the user's algorithm, decides in the end.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::panic::resume_unwind;
+use std::thread;
+
 /// At most so many blocks describe a prefix, so that the header that carries them stays small.
 pub const MAX_BLOCKS: u64 = 1024;
 
 /// The smallest block: below it, telling blocks apart costs more than sending them again.
 pub const MIN_BLOCK_BYTES: u64 = 64 * 1024;
+
+/// What is read of a file at a time, to be hashed while it is in the processor's cache.
+const READ_BYTES: usize = 512 * 1024;
+
+/// From how many bytes on a second thread takes half of the work.
+const WORTH_A_THREAD_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The length of one block's digest in bytes.
 pub const BLOCK_DIGEST_BYTES: usize = 32;
@@ -51,6 +63,59 @@ impl BlockDigests {
     /// The size of every block but the last.
     pub fn block_bytes(&self) -> u64 {
         self.block_bytes
+    }
+
+    /// The first `length` bytes of a file, read by two threads where that is worth it: nothing moves before both
+    /// sides have compared. `go_on` is told after each step how many bytes that was, by either thread; when it says
+    /// no, the reading ends with `None`.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] if the file is shorter, and what reading gave.
+    ///
+    /// # Panics
+    /// If `block_bytes` is zero.
+    pub fn of_file(
+        file: &File,
+        length: u64,
+        block_bytes: u64,
+        go_on: impl Fn(u64) -> bool + Sync,
+    ) -> io::Result<Option<Self>> {
+        let half = length.div_ceil(block_bytes) / 2 * block_bytes;
+        if half < WORTH_A_THREAD_BYTES {
+            return Self::of_range(file, (0, length), block_bytes, &go_on);
+        }
+        let (first, second) = thread::scope(|scope| {
+            let first = scope.spawn(|| Self::of_range(file, (0, half), block_bytes, &go_on));
+            let second = Self::of_range(file, (half, length), block_bytes, &go_on);
+            (first.join().unwrap_or_else(|panic| resume_unwind(panic)), second)
+        });
+        let (Some(mut whole), Some(second)) = (first?, second?) else {
+            return Ok(None);
+        };
+        whole.length = length;
+        whole.digests.extend(second.digests);
+        Ok(Some(whole))
+    }
+
+    fn of_range(
+        file: &File,
+        (from, to): (u64, u64),
+        block_bytes: u64,
+        go_on: &impl Fn(u64) -> bool,
+    ) -> io::Result<Option<Self>> {
+        let mut hasher = BlockHasher::new(block_bytes);
+        let mut buffer = vec![0; usize::try_from(to - from).map_or(READ_BYTES, |length| length.min(READ_BYTES))];
+        let mut at = from;
+        while at < to {
+            let step = usize::try_from(to - at).map_or(buffer.len(), |left| left.min(buffer.len()));
+            file.read_exact_at(&mut buffer[..step], at)?;
+            hasher.update(&buffer[..step]);
+            at += step as u64;
+            if !go_on(step as u64) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(hasher.finish()))
     }
 
     /// All digests one after another, as they travel.
@@ -140,6 +205,9 @@ impl BlockHasher {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
 
     fn digests(bytes: &[u8], step: usize) -> BlockDigests {
@@ -180,6 +248,27 @@ mod tests {
         let differing = digests(&clean, 4096).differing(&digests(&damaged, 4096));
         assert_eq!(differing, vec![(block, 2 * block), (4 * block, 300_000 - 4 * block)]);
         assert!(digests(&clean, 1).differing(&digests(&clean, 65_536)).is_empty());
+    }
+
+    #[test]
+    fn digests_of_a_file_are_those_of_its_bytes_whoever_reads_which_half() {
+        let bytes: Vec<u8> = (0..2_500_001u32).flat_map(u32::to_le_bytes).collect();
+        let (mut file, block) = (tempfile::tempfile().unwrap(), MIN_BLOCK_BYTES);
+        file.write_all(&bytes).unwrap();
+        for length in [0, 1, 300_000, 2 * WORTH_A_THREAD_BYTES + 1, bytes.len() as u64] {
+            let read = AtomicU64::new(0);
+            let found = BlockDigests::of_file(&file, length, block, |step| {
+                read.fetch_add(step, Ordering::Relaxed);
+                true
+            });
+            let expected = digests(&bytes[..usize::try_from(length).unwrap()], 4096);
+            assert_eq!(found.unwrap(), Some(expected));
+            assert_eq!(read.into_inner(), length);
+        }
+        let stopped = BlockDigests::of_file(&file, 9_000_000, block, |_| false).unwrap();
+        assert_eq!(stopped, None);
+        let beyond = BlockDigests::of_file(&file, bytes.len() as u64 + 1, block, |_| true);
+        assert_eq!(beyond.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Digest algorithms, incremental hashing and block digests.
 //!
 //! The floor below `proto` and `store`: the wire names digests and the store keeps them, and neither
-//! may know the other. This crate knows bytes only: no files, no sockets, no clocks.
+//! may know the other. This crate knows bytes and open files: no paths, no sockets, no clocks.
 
 mod algorithm;
 mod blocks;

@@ -140,7 +140,7 @@ impl Copying {
     fn hash_step(self, mut hasher: Hasher) -> Result<(Self, Hasher)> {
         let end = (hasher.length() + STEP_BYTES).min(self.from.size());
         let target = self.staged.target();
-        hash_range(self.staged.file(), target, end, &mut hasher, |_| ())?;
+        hash_range(self.staged.file(), target, end, &mut hasher)?;
         Ok((self, hasher))
     }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use ftp_digest::{Algorithm, BlockDigests, BlockHasher, Digest, Hasher};
+use tokio_util::sync::CancellationToken;
 
-use crate::blocking::blocking;
+use crate::blocking::{blocking, stopped};
 use crate::disk::{self, Kind};
 use crate::error::{Error, Result};
 use crate::home::{Home, HomeState};
@@ -254,16 +255,29 @@ impl ReadFile {
         block_bytes: u64,
         algorithm: Option<Algorithm>,
     ) -> Result<(BlockDigests, Option<Hasher>)> {
-        let start = (BlockHasher::new(block_bytes), algorithm.map(Hasher::new));
+        let Some(algorithm) = algorithm else {
+            return Ok((self.blocks(length, block_bytes).await?, None));
+        };
+        let start = (BlockHasher::new(block_bytes), Hasher::new(algorithm));
         let (blocks, whole) = self
             .scan(length, start, |(blocks, whole), bytes| {
                 blocks.update(bytes);
-                if let Some(whole) = whole {
-                    whole.update(bytes);
-                }
+                whole.update(bytes);
             })
             .await?;
-        Ok((blocks.finish(), whole))
+        Ok((blocks.finish(), Some(whole)))
+    }
+
+    /// The block digests alone, which two threads may share.
+    async fn blocks(&self, length: u64, block_bytes: u64) -> Result<BlockDigests> {
+        let (source, path) = (Arc::clone(&self.source), self.path.clone());
+        let wanted = CancellationToken::new();
+        let _unwanted_when_dropped = wanted.clone().drop_guard();
+        blocking(move || {
+            let read = BlockDigests::of_file(source.file(), length, block_bytes, |_| !wanted.is_cancelled());
+            blocks_read(read, &path)
+        })
+        .await
     }
 
     /// Shows the first `length` bytes to `take` in order, in one hand-over for each step.
@@ -313,22 +327,25 @@ impl ReadFile {
     }
 }
 
-/// Takes the bytes of `file` from where `hasher` stands up to `end` into it, and shows them to `also`.
+/// What came of reading block digests; that nobody wanted them any more is told to nobody.
+pub(crate) fn blocks_read(read: std::io::Result<Option<BlockDigests>>, path: &FilePath) -> Result<BlockDigests> {
+    match read {
+        Ok(Some(blocks)) => Ok(blocks),
+        Ok(None) => Err(stopped()),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            Err(Error::SourceChanged { path: path.clone() })
+        }
+        Err(error) => Err(Error::io("read", path, error)),
+    }
+}
+
+/// Takes the bytes of `file` from where `hasher` stands up to `end` into it.
 ///
 /// # Errors
 ///
 /// [`Error::SourceChanged`] if the file ends before.
-pub(crate) fn hash_range(
-    file: &File,
-    path: &FilePath,
-    end: u64,
-    hasher: &mut Hasher,
-    mut also: impl FnMut(&[u8]),
-) -> Result<()> {
-    read_range(file, path, (hasher.length(), end), |bytes| {
-        hasher.update(bytes);
-        also(bytes);
-    })
+pub(crate) fn hash_range(file: &File, path: &FilePath, end: u64, hasher: &mut Hasher) -> Result<()> {
+    read_range(file, path, (hasher.length(), end), |bytes| hasher.update(bytes))
 }
 
 /// Shows the bytes `from..to` of `file` to `take`, in order.

@@ -26,7 +26,7 @@ mod small;
 mod writer;
 
 pub use small::{SmallUpload, SmallWork};
-use queue::{Queue, Queued};
+use queue::{Queue, Queued, Run};
 use writer::Writer;
 
 /// What to do with bytes that an earlier upload to the same path has left.
@@ -201,8 +201,7 @@ impl Upload {
         self.superseded.clone()
     }
 
-    /// Reads the kept prefix once: its block digests for comparison with the source, and the running
-    /// digest of the whole, which goes on from there.
+    /// Reads the kept prefix for its block digests, to be compared with the source.
     ///
     /// # Errors
     ///
@@ -210,19 +209,32 @@ impl Upload {
     ///
     /// # Cancel safety
     ///
-    /// Safe: called again, it begins again.
+    /// Safe: the reading ends soon, and called again, it begins again.
     pub async fn held_blocks(&mut self) -> Result<BlockDigests> {
-        self.job(|writer| {
-            writer.begin_pass();
+        let (wanted, superseded) = (CancellationToken::new(), self.superseded());
+        let _unwanted_when_dropped = wanted.clone().drop_guard();
+        let (answer, blocks) = oneshot::channel();
+        self.job(move |writer| {
+            let found = writer.blocks(|| !wanted.is_cancelled() && !superseded.is_cancelled());
+            // Nobody's any more when the call was dropped.
+            let _ = answer.send(found);
             Ok(())
         })
         .await?;
-        loop {
-            self.refuse_if_superseded()?;
-            self.job(Writer::pass_step).await?;
-            if let Some(blocks) = self.here()?.take_blocks() {
-                return Ok(blocks);
-            }
+        self.refuse_if_superseded()?;
+        blocks.await.map_err(|_| stopped())?
+    }
+
+    /// Begins to hash the kept prefix, which the digest of the whole begins with, while the rest is on its way.
+    /// Without, [`Upload::commit`] does it, as it does when the prefix is repaired.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when the server is shutting down; what reading gives shows at the next call.
+    pub fn catch_up(&mut self) -> Result<()> {
+        match self.side {
+            Side::Here(_) => self.begin_writing(None),
+            Side::Away(_) | Side::Gone => Ok(()),
         }
     }
 
@@ -271,7 +283,7 @@ impl Upload {
                     self.settle().await?;
                     let end = self.end_of(offset, &back.1)?;
                     if end > offset {
-                        self.begin_writing(back)?;
+                        self.begin_writing(Some(back))?;
                         self.end = self.end.max(end);
                     }
                     return Ok(());
@@ -304,10 +316,16 @@ impl Upload {
         }
     }
 
-    fn begin_writing(&mut self, first: queue::Run) -> Result<()> {
-        let at_work = self.queue.work();
+    /// Sends the working half away to write, or to catch up first, until nothing waits any more.
+    fn begin_writing(&mut self, first: Option<Run>) -> Result<()> {
+        let (at_work, superseded) = (self.queue.work(), self.superseded());
         self.start(move |writer| {
-            let mut runs = vec![first];
+            let mut runs: Vec<_> = first.into_iter().collect();
+            if runs.is_empty() {
+                let length = writer.length();
+                writer.catch_up(|| !superseded.is_cancelled() && at_work.leaves_alone(length))?;
+                runs = at_work.take();
+            }
             while !runs.is_empty() {
                 for (mut at, chunks) in runs {
                     for chunk in chunks {
@@ -457,6 +475,7 @@ impl Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
+        self.queue.abandon();
         // Detaching may write or delete a file, which is no work for the runtime's own threads. A
         // writer that is away detaches where it is.
         if let Side::Here(writer) = std::mem::replace(&mut self.side, Side::Gone)

@@ -29,6 +29,8 @@ struct Waiting {
     bytes: usize,
     /// Whether a thread will look at the queue again.
     in_work: bool,
+    /// Whether nothing more will come.
+    abandoned: bool,
 }
 
 /// What became of a run that was to be queued.
@@ -61,6 +63,11 @@ impl Queue {
         self.changed.notified().await;
     }
 
+    /// Tells the thread at work that what it does ahead is for nobody. What waits is written still: it is kept.
+    pub(crate) fn abandon(&self) {
+        self.lock().abandoned = true;
+    }
+
     /// Begins work.
     pub(crate) fn work(self: &Arc<Self>) -> AtWork {
         self.lock().in_work = true;
@@ -76,6 +83,12 @@ impl Queue {
 pub(crate) struct AtWork(Arc<Queue>);
 
 impl AtWork {
+    /// Whether somebody is there who wants the first `length` bytes as they are.
+    pub(crate) fn leaves_alone(&self, length: u64) -> bool {
+        let waiting = self.0.lock();
+        !waiting.abandoned && waiting.runs.iter().all(|(at, _)| *at >= length)
+    }
+
     /// What waits; nothing when the work is over.
     pub(crate) fn take(&self) -> Vec<Run> {
         let mut waiting = self.0.lock();

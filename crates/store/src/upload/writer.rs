@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ftp_digest::{Algorithm, BlockDigests, BlockHasher, Digest, Hasher, MIN_BLOCK_BYTES, block_bytes_for};
+use ftp_digest::{Algorithm, BlockDigests, Digest, Hasher, MIN_BLOCK_BYTES, block_bytes_for};
 use tokio::sync::oneshot;
 
 use super::{Resume, UploadSpec};
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::home::HomeState;
 use crate::path::FilePath;
 use crate::quota::Booking;
-use crate::read::{STEP_BYTES, hash_range};
+use crate::read::{STEP_BYTES, blocks_read, hash_range};
 use crate::slots::Claim;
 use crate::staged::{Fate, StagedFile};
 use crate::staging::{self, Record, StagingId};
@@ -27,8 +27,6 @@ pub(crate) struct Writer {
     /// The digest of the first bytes, as many as it says itself. Behind the staged length after a
     /// resume, dropped by a repair.
     hasher: Hasher,
-    /// The pass over the prefix that is under way.
-    blocks: Option<BlockHasher>,
 }
 
 /// Refuses a target that cannot be uploaded to. Returns whether the name is new.
@@ -93,7 +91,6 @@ impl Writer {
             staged,
             spec,
             hasher: Hasher::new(spec.algorithm),
-            blocks: None,
         })
     }
 
@@ -112,30 +109,23 @@ impl Writer {
         Ok(())
     }
 
-    /// Starts over with the digests of the prefix.
-    pub(crate) fn begin_pass(&mut self) {
-        self.hasher = Hasher::new(self.spec.algorithm);
-        self.blocks = Some(BlockHasher::new(block_bytes_for(self.length())));
+    /// The block digests of the prefix, as long as they are wanted.
+    pub(crate) fn blocks(&mut self, is_wanted: impl Fn() -> bool + Sync) -> Result<BlockDigests> {
+        let length = self.length();
+        let read = BlockDigests::of_file(self.staged.file(), length, block_bytes_for(length), |_| is_wanted());
+        if read.is_err() {
+            // Somebody may have cut the file behind our back.
+            self.staged.take_stock();
+        }
+        blocks_read(read, self.staged.target())
     }
 
-    /// One step of the pass.
-    pub(crate) fn pass_step(&mut self) -> Result<()> {
-        let mut blocks = self.blocks.take();
-        let result = self.read_step(|bytes| {
-            if let Some(blocks) = &mut blocks {
-                blocks.update(bytes);
-            }
-        });
-        self.blocks = blocks;
-        result
-    }
-
-    /// The block digests, once the pass has come to its end.
-    pub(crate) fn take_blocks(&mut self) -> Option<BlockDigests> {
-        (self.hasher.length() == self.length())
-            .then(|| self.blocks.take())
-            .flatten()
-            .map(BlockHasher::finish)
+    /// Takes the staged bytes into the running digest that it has not seen yet, as long as that is wanted.
+    pub(crate) fn catch_up(&mut self, is_wanted: impl Fn() -> bool) -> Result<()> {
+        while self.hasher.length() < self.length() && is_wanted() {
+            self.read_step()?;
+        }
+        Ok(())
     }
 
     /// Whether the running digest covers all staged bytes.
@@ -148,14 +138,14 @@ impl Writer {
         if self.hasher.algorithm() != algorithm {
             self.hasher = Hasher::new(algorithm);
         }
-        self.read_step(|_| ())
+        self.read_step()
     }
 
     /// Takes the next staged bytes into the running digest.
-    fn read_step(&mut self, also: impl FnMut(&[u8])) -> Result<()> {
+    fn read_step(&mut self) -> Result<()> {
         let end = (self.hasher.length() + STEP_BYTES).min(self.length());
         let staged = &self.staged;
-        let read = hash_range(staged.file(), staged.target(), end, &mut self.hasher, also);
+        let read = hash_range(staged.file(), staged.target(), end, &mut self.hasher);
         if read.is_err() {
             // Somebody may have cut the file behind our back.
             self.staged.take_stock();
@@ -169,7 +159,6 @@ impl Writer {
             mut staged,
             spec,
             hasher,
-            ..
         } = self;
         let found = hasher.finish();
         let sealed = if found == expected {

@@ -73,6 +73,9 @@ pub(super) async fn run(session: &mut Session<'_>, id: u64, asked: Asked) -> Res
     } else {
         None
     };
+    if have.is_some() {
+        upload.catch_up()?;
+    }
     session.wire.reply(id, Re::Go { have })?;
     session.wire.flush().await?;
 
