@@ -253,7 +253,8 @@ impl Upload {
 
     /// Takes chunks that follow each other: directly behind the prefix held, or inside it to repair it.
     ///
-    /// The write may still be under way when this returns; its failure then shows at the next call.
+    /// The write may still be under way when this returns; its failure then shows at a later call, at
+    /// [`Upload::written`] and [`Upload::commit`] for sure.
     /// Up to 1 MiB waits while as much is under way; beyond that a call waits.
     ///
     /// # Errors
