@@ -51,7 +51,9 @@ pub(crate) struct Item {
 pub(crate) struct Trash {
     dir: Dir,
     items: Mutex<Items>,
-    /// Held by whoever makes room, so that two do not both make it for the same need.
+    /// Held by whoever takes something out of the trash: no item, no part of one and no byte of it leaves
+    /// twice, and two do not both make room for the same need. Taken before the home's lock of names,
+    /// never after: a long deletion must not keep those waiting who only change names.
     making_room: Mutex<()>,
 }
 

@@ -174,12 +174,13 @@ impl Home {
         let state = Arc::clone(self.state());
         blocking(move || {
             let mut gone = Removed::default();
-            let _room = state.trash().lock_room();
             let ids = ids.unwrap_or_else(|| {
                 let all = state.trash().newest(u64::MAX, usize::MAX, |_| true);
                 all.into_iter().map(|(id, _)| id).collect()
             });
             for id in ids {
+                // Anew for each: whoever restores something does not wait for all of it.
+                let _room = state.trash().lock_room();
                 let Some(item) = state.trash().item(id) else { continue };
                 let tally = state.delete_item(id)?;
                 gone.bytes += tally.bytes;
