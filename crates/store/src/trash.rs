@@ -42,8 +42,8 @@ pub(crate) struct Item {
     pub(crate) is_dir: bool,
     /// Finds the items of a path without reading their records.
     pub(crate) path_hash: u64,
-    /// Kept by another version of the store: counted, and left alone.
-    foreign: bool,
+    /// The version of the store that kept it, if it is not this one: counted, and left alone.
+    foreign: Option<u64>,
     /// When it came, by the home's clock.
     pub(crate) at: u64,
 }
@@ -128,7 +128,7 @@ impl Trash {
             tally,
             is_dir,
             path_hash: path_hash(record.path()),
-            foreign: false,
+            foreign: None,
             at: record.at(),
         };
         self.items().by_id.insert(id, item);
@@ -139,7 +139,7 @@ impl Trash {
         let items = self.items();
         let below = items.by_id.range(..before).rev();
         below
-            .filter(|(_, item)| !item.foreign && wanted(item))
+            .filter(|(_, item)| item.foreign.is_none() && wanted(item))
             .map(|(id, item)| (*id, *item))
             .take(limit)
             .collect()
@@ -154,12 +154,14 @@ impl Trash {
         match record::read(&self.dir, id)? {
             Found::Record(record) => Ok(Some(record)),
             Found::Nothing => Ok(None),
-            Found::Foreign(version) => Err(Error::FormatVersion {
-                what: "item in the trash",
-                found: version.to_string(),
-                known: record::VERSION_TEXT,
-            }),
+            Found::Foreign(version) => Err(foreign(id, version)),
         }
+    }
+
+    /// Refuses an item of another version, also before its record is looked at.
+    pub(crate) fn refuse_foreign(&self, id: u64) -> Result<()> {
+        let version = self.item(id).and_then(|item| item.foreign);
+        version.map_or(Ok(()), |version| Err(foreign(id, version)))
     }
 
     /// What lies under the item's number.
@@ -250,7 +252,7 @@ impl Trash {
             tally,
             is_dir: true,
             path_hash: 0,
-            foreign: false,
+            foreign: None,
             at: 0,
         };
         self.items().by_id.insert(id, item);
@@ -259,7 +261,7 @@ impl Trash {
     /// The oldest item that may be deleted.
     pub(crate) fn oldest(&self) -> Option<(u64, Item)> {
         let items = self.items();
-        let mut oldest = items.by_id.iter().filter(|(_, item)| !item.foreign);
+        let mut oldest = items.by_id.iter().filter(|(_, item)| item.foreign.is_none());
         oldest.next().map(|(id, item)| (*id, *item))
     }
 
@@ -291,6 +293,14 @@ impl Trash {
 
     fn items(&self) -> MutexGuard<'_, Items> {
         self.items.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn foreign(item: u64, found: u64) -> Error {
+    Error::TrashVersion {
+        item,
+        found,
+        known: record::VERSION,
     }
 }
 
@@ -371,7 +381,7 @@ fn recover(dir: &Dir, id: u64, home: &Tree, clock: &HomeClock) -> Result<Option<
                 tally,
                 is_dir,
                 path_hash: 0,
-                foreign: true,
+                foreign: Some(version),
                 at: 0,
             }));
         }
@@ -394,7 +404,7 @@ fn recover(dir: &Dir, id: u64, home: &Tree, clock: &HomeClock) -> Result<Option<
         tally,
         is_dir,
         path_hash: path_hash(record.path()),
-        foreign: false,
+        foreign: None,
         at: record.at(),
     }))
 }

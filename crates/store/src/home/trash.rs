@@ -149,8 +149,7 @@ impl Home {
     /// # Errors
     ///
     /// [`Error::NotInTrash`], [`Error::Exists`], [`Error::IsDirectory`], [`Error::QuotaBytes`],
-    /// [`Error::QuotaEntries`], [`Error::OutsideHome`], [`Error::FormatVersion`] for an item of another
-    /// version.
+    /// [`Error::QuotaEntries`], [`Error::OutsideHome`], [`Error::TrashVersion`].
     ///
     /// # Cancel safety
     ///
@@ -165,7 +164,8 @@ impl Home {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`]; what was deleted before stays deleted.
+    /// [`Error::TrashVersion`] if one of `ids` was kept by another version, before anything is deleted;
+    /// [`Error::Io`]: what was deleted before stays deleted.
     ///
     /// # Cancel safety
     ///
@@ -178,6 +178,7 @@ impl Home {
                 let all = state.trash().newest(u64::MAX, usize::MAX, |_| true);
                 all.into_iter().map(|(id, _)| id).collect()
             });
+            ids.iter().try_for_each(|id| state.trash().refuse_foreign(*id))?;
             for id in ids {
                 // Anew for each: whoever restores something does not wait for all of it.
                 let _room = state.trash().lock_room();

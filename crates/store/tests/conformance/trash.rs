@@ -366,8 +366,19 @@ async fn the_next_life_finds_the_trash_and_sorts_out_what_a_crash_left() {
     assert_eq!(std::fs::metadata(dir.join("f")).unwrap().nlink(), 1);
     assert_err!(
         home.restore(&Wanted::Item(45), None, false).await,
-        Error::FormatVersion { known: "1", .. }
+        Error::TrashVersion {
+            item: 45,
+            found: 2,
+            known: 1
+        }
     );
+    // Asked for by its number it is refused, and nothing else of what was asked for is done.
+    let first = items[2].id;
+    assert_err!(
+        home.purge(Some(vec![first, 45])).await,
+        Error::TrashVersion { item: 45, .. }
+    );
+    assert!(trash.join("45").exists() && trash.join(first.to_string()).exists());
     home.restore(&Wanted::Item(44), None, false).await.unwrap();
     assert_eq!(read(&home, &path("/lost-44")).await.unwrap(), b"lost");
     // New items do not take the numbers of old ones.
