@@ -219,7 +219,7 @@ impl Trash {
         removed: &mut Removed,
     ) -> Result<()> {
         let (name, gone) = (name(id), grave(id));
-        let fail = |errno| Error::io("delete", &format!("item {id} of the trash"), errno);
+        let fail = |errno| cannot_delete(&format!("item {id} of the trash"), errno);
         if item.is_dir {
             // Under its new name it is no item any more, however far the deletion comes.
             let at = (&self.dir, OsStr::new(&name));
@@ -328,7 +328,16 @@ pub(crate) fn bury(
     unlink: impl FnMut(&Meta, At<'_>) -> Result<(), Errno>,
     removed: &mut Removed,
 ) -> Result<()> {
-    walk::remove_dir(at, unlink, removed).map_err(|errno| Error::io("delete from the trash", &at.1.display(), errno))
+    walk::remove_dir(at, unlink, removed)
+        .map_err(|errno| cannot_delete(&format!("{} in the trash", at.1.display()), errno))
+}
+
+fn cannot_delete(what: &str, errno: Errno) -> Error {
+    match errno {
+        // Whoever empties the trash can understand that.
+        Errno::ROFS => Error::ReadOnly { path: FilePath::root() },
+        errno => Error::io("delete", what, errno),
+    }
 }
 
 fn stat(dir: &Dir, id: u64) -> Result<Option<Meta>> {

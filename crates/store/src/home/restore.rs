@@ -225,7 +225,10 @@ impl HomeState {
         drop(room);
         self.sync_kept(kept.as_ref(), to)?;
         self.sync_names(&target.dir, to)?;
-        self.sync_names(&source.dir, to)?;
+        // What was kept has synced the trash already, and after the rename.
+        if !is_whole || kept.is_none() {
+            self.sync_names(&source.dir, to)?;
+        }
         self.tidy_trash();
         Ok(Restored {
             path: to.clone(),

@@ -165,7 +165,7 @@ impl Home {
     /// # Errors
     ///
     /// [`Error::TrashVersion`] if one of `ids` was kept by another version, before anything is deleted;
-    /// [`Error::Io`]: what was deleted before stays deleted.
+    /// [`Error::Io`] and [`Error::ReadOnly`]: what was deleted before stays deleted.
     ///
     /// # Cancel safety
     ///
@@ -188,6 +188,8 @@ impl Home {
                 gone.dirs += u64::from(item.is_dir && tally.entries > 0);
                 gone.files += tally.entries.saturating_sub(u64::from(item.is_dir));
             }
+            // What is deleted for good does not come back with a power cut.
+            state.sync_names(state.trash().dir(), &FilePath::root())?;
             Ok(gone)
         })
         .await
