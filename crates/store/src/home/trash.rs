@@ -413,6 +413,21 @@ impl HomeState {
         Ok(left)
     }
 
+    /// Whether the trash has given way to a write that failed for want of room: how much a stream brings is
+    /// not known before, nor what others write meanwhile.
+    pub(crate) fn makes_way(&self, errno: Option<Errno>) -> bool {
+        if !matches!(errno, Some(Errno::NOSPC | Errno::DQUOT)) {
+            return false;
+        }
+        let _room = self.trash().lock_room();
+        let Some((id, item)) = self.trash().oldest() else {
+            return false;
+        };
+        let gone = self.give_way(id, &item, "disk");
+        gone.inspect_err(|error| tracing::warn!(%error, "the trash does not give way"))
+            .is_ok()
+    }
+
     /// Brings the trash within its bounds after something came into it, which is no reason to fail.
     pub(crate) fn tidy_trash(&self) {
         if let Err(error) = self.make_room() {
