@@ -64,7 +64,7 @@ fn every_change_is_on_the_disk_before_it_is_answered() {
             .iter()
             .filter(|call| is_sync(call))
             // A record says where something was, and is not what was answered.
-            .filter(|call| !call.path().extension().is_some_and(|extension| extension == "json"))
+            .filter(|call| call.path().extension().is_none_or(|extension| extension != "json"))
             .map(|call| call.began)
             .collect();
         assert!(!syncs.is_empty(), "{command:?}");

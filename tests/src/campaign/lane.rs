@@ -16,10 +16,10 @@ use super::command;
 use super::disk::Digests;
 use super::judge;
 use super::local;
-use super::model::{Model, Node, Op, Stored, Time, Tree, below, exit};
+use super::model::{Model, Node, Op, Stored, Time, Tree, exit};
 use super::plan::{Harm, Step, Trouble};
 use super::pool::{Content, Pool};
-use super::trash::{self, Lost};
+use super::trash::Lost;
 use crate::proxy::{Break, Fault, Proxy};
 use crate::{Cli, Ran, Rig, Running};
 
@@ -75,7 +75,7 @@ pub(super) struct Lane {
     pub(super) directory: PathBuf,
     /// On the server's disk.
     pub(super) home: PathBuf,
-    digests: Digests,
+    pub(super) digests: Digests,
     /// Whether there may be no room, or the trash have given way.
     pub(super) has_quota: bool,
     pub(super) model: Model,
@@ -99,7 +99,7 @@ pub(super) struct Lane {
     /// Transfers of this round that went on from what an earlier command had left.
     pub(super) resumed: usize,
     pub(super) transcript: String,
-    step: u64,
+    pub(super) step: u64,
 }
 
 /// How a command ended, and what harm was done to it.
@@ -237,33 +237,6 @@ impl Lane {
         self.count_transfers(op, &ended);
         self.keep_books(op, &ended, &expected, scene);
         Ok(())
-    }
-
-    /// What an operation on the trash will find there.
-    fn look_into_trash(&mut self, op: &Op, pool: &Pool) -> Checked<Op> {
-        let (Op::Restore { path, .. } | Op::Purge { path, .. }) = op else {
-            return Ok(op.clone());
-        };
-        let items = trash::read(&self.home, self.root, &mut self.digests)
-            .map_err(|error| format!("cannot read the trash of {}: {error}", self.user))?;
-        let at = format!("{}/{path}", self.root);
-        let newest = items.iter().rev().find(|(_, finds)| finds.contains_key(&at));
-        let item = newest
-            .map(|(id, finds)| trash::as_tree(finds, self.root, self.step, pool).map(|tree| (*id, tree)))
-            .transpose()?;
-        let path = path.clone();
-        Ok(match op {
-            Op::Restore { force, .. } => Op::Restore {
-                found: item.map(|(_, tree)| {
-                    below(&tree, &path)
-                        .map(|(path, node)| (path.to_owned(), *node))
-                        .collect()
-                }),
-                path,
-                force: *force,
-            },
-            _ => Op::Purge { path, item },
-        })
     }
 
     /// What is known now of the server's files.
@@ -407,46 +380,8 @@ impl Lane {
         Ok(resumed)
     }
 
-    /// Brings back some of what was removed or replaced, beside what is there: the newest of it. How many
-    /// files that were comes back.
-    pub(super) fn bring_back(&mut self, pool: &Pool, tls: bool) -> Checked<usize> {
-        const MOST: usize = 8;
-        if self.has_quota {
-            return Ok(0);
-        }
-        self.proxy.set([]);
-        let items = trash::read(&self.home, self.root, &mut self.digests).map_err(|error| error.to_string())?;
-        let found = self.lost.find(&items, self.root, pool)?;
-        let wanted = found.into_iter().rev().take(MOST).enumerate();
-        let mut restored = 0;
-        for (number, (item, path, stored)) in wanted {
-            let (back, item) = (format!("back/{number}"), item.to_string());
-            let args = [
-                "restore",
-                "--item",
-                &item,
-                &self.remote(&path),
-                "--to",
-                &self.remote(&back),
-            ];
-            let ran = self.plain(tls, &args);
-            if ran.code() != Some(exit::DONE) {
-                return Err(format!(
-                    "{path} of item {item} can not be restored: {} {}",
-                    ran.stdout(),
-                    ran.stderr()
-                ));
-            }
-            self.lost.left(&path, &Node::File(stored));
-            self.now_has(&back, stored);
-            self.touched.insert(back);
-            restored += 1;
-        }
-        Ok(restored)
-    }
-
     /// A file is there now, with its parents.
-    fn now_has(&mut self, path: &str, stored: Stored) {
+    pub(super) fn now_has(&mut self, path: &str, stored: Stored) {
         let mut after = self.model.remote.clone();
         for (end, _) in path.match_indices('/') {
             after.insert(path[..end].to_owned(), Node::Dir);
@@ -467,7 +402,7 @@ impl Lane {
         local::check_tree(self, &self.directory.join("all"), "", true, pool)
     }
 
-    fn plain(&self, tls: bool, args: &[&str]) -> Ran {
+    pub(super) fn plain(&self, tls: bool, args: &[&str]) -> Ran {
         let plain: &[&str] = if tls { &[] } else { &["--no-tls"] };
         self.cli.run([&["--json"], plain, args].concat())
     }

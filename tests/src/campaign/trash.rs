@@ -9,8 +9,12 @@ use serde_json::Value;
 
 use super::Checked;
 use super::disk::{self, Digests, Finds, Found};
-use super::model::{Node, Op, Stored, Time, Tree, below};
+use super::lane::Lane;
+use super::model::{Node, Op, Stored, Time, Tree, below, exit};
 use super::pool::Pool;
+
+/// How many files of a lane are brought back in the end, the newest.
+const BROUGHT_BACK: usize = 8;
 
 /// What each item holds, under the paths of the home at which it was.
 pub(super) type Items = BTreeMap<u64, Finds>;
@@ -60,6 +64,72 @@ pub(super) fn are_whole(items: &Items, pool: &Pool) -> Checked {
         }
     }
     Ok(())
+}
+
+impl Lane {
+    /// What an operation on the trash will find there.
+    pub(super) fn look_into_trash(&mut self, op: &Op, pool: &Pool) -> Checked<Op> {
+        let (Op::Restore { path, .. } | Op::Purge { path, .. }) = op else {
+            return Ok(op.clone());
+        };
+        let items = read(&self.home, self.root, &mut self.digests)
+            .map_err(|error| format!("cannot read the trash of {}: {error}", self.user))?;
+        let at = format!("{}/{path}", self.root);
+        let newest = items.iter().rev().find(|(_, finds)| finds.contains_key(&at));
+        let item = newest
+            .map(|(id, finds)| as_tree(finds, self.root, self.step, pool).map(|tree| (*id, tree)))
+            .transpose()?;
+        let path = path.clone();
+        Ok(match op {
+            Op::Restore { force, .. } => Op::Restore {
+                found: item.map(|(_, tree)| {
+                    below(&tree, &path)
+                        .map(|(path, node)| (path.to_owned(), *node))
+                        .collect()
+                }),
+                path,
+                force: *force,
+            },
+            _ => Op::Purge { path, item },
+        })
+    }
+
+    /// Brings back some of what was removed or replaced, beside what is there: the newest of it. How many
+    /// files that were comes back.
+    pub(super) fn bring_back(&mut self, pool: &Pool, tls: bool) -> Checked<usize> {
+        if self.has_quota {
+            return Ok(0);
+        }
+        self.proxy.set([]);
+        let items = read(&self.home, self.root, &mut self.digests).map_err(|error| error.to_string())?;
+        let found = self.lost.find(&items, self.root, pool)?;
+        let wanted = found.into_iter().rev().take(BROUGHT_BACK).enumerate();
+        let mut restored = 0;
+        for (number, (item, path, stored)) in wanted {
+            let (back, item) = (format!("back/{number}"), item.to_string());
+            let args = [
+                "restore",
+                "--item",
+                &item,
+                &self.remote(&path),
+                "--to",
+                &self.remote(&back),
+            ];
+            let ran = self.plain(tls, &args);
+            if ran.code() != Some(exit::DONE) {
+                return Err(format!(
+                    "{path} of item {item} can not be restored: {} {}",
+                    ran.stdout(),
+                    ran.stderr()
+                ));
+            }
+            self.lost.left(&path, &Node::File(stored));
+            self.now_has(&back, stored);
+            self.touched.insert(back);
+            restored += 1;
+        }
+        Ok(restored)
+    }
 }
 
 impl Lost {

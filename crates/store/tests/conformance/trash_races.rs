@@ -183,8 +183,9 @@ async fn removing_restoring_replacing_purging_expiring_and_recounting_at_once_le
             }
         }
     };
-    let ended = at_once!(churn("/x"), churn("/y"), trees, purges);
-    (ended.0.unwrap(), ended.1.unwrap(), ended.2.unwrap(), ended.3.unwrap());
+    let ended: [std::result::Result<(), tokio::task::JoinError>; 4] =
+        at_once!(churn("/x"), churn("/y"), trees, purges).into();
+    ended.into_iter().for_each(std::result::Result::unwrap);
     rig.check_usage().await;
     let recount = rig.home.recount(Pace::FULL).await.unwrap();
     assert!(!recount.has_drift(), "{recount:?}");
