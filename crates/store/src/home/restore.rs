@@ -48,7 +48,11 @@ impl HomeState {
                 let Some(meta) = disk::find_at(&place.dir, &place.name).map_err(fail)? else {
                     return Ok(None);
                 };
-                let tally = walk::measure(place.at()).map_err(fail)?.tally();
+                let tally = match walk::measure(place.at()) {
+                    // Deleted at this moment: nobody is kept from it who only looks.
+                    Err(Errno::NOENT) => return Ok(None),
+                    measured => measured.map_err(fail)?.tally(),
+                };
                 (Entry::read(&place.dir, place.name, meta, true), tally)
             }
         };

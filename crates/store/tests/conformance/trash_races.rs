@@ -1,9 +1,11 @@
 //! Whoever takes something out of the trash, deletes it or makes it give way at the same time as others: each byte
 //! is counted where it lies, and nobody waits for ever.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ftp_store::{Disposal, Error, FilePath, Home, Pace, Quota, Result, TrashPolicy, Wanted};
+use tokio::sync::Barrier;
 
 use crate::rig::{Rig, noise, path, put, read};
 
@@ -189,4 +191,41 @@ async fn removing_restoring_replacing_purging_expiring_and_recounting_at_once_le
     rig.check_usage().await;
     let recount = rig.home.recount(Pace::FULL).await.unwrap();
     assert!(!recount.has_drift(), "{recount:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_looks_at_what_is_just_being_deleted_finds_it_or_does_not() {
+    const DIRS: usize = 6;
+    let rig = rig().await;
+    for _ in 0..ROUNDS {
+        for number in 0..DIRS {
+            rig.home.make_dir(&path(&format!("/t/u/{number}")), true).await.unwrap();
+        }
+        rig.home.remove_dir(&path("/t"), true, Disposal::Trash).await.unwrap();
+        // Everybody is looking when it goes.
+        let begun = Arc::new(Barrier::new(4));
+        let look = || {
+            let (home, begun) = (rig.home.clone(), Arc::clone(&begun));
+            async move {
+                begun.wait().await;
+                // Until it is gone, and once more.
+                while !home.versions(&path("/t/u"), None).await.unwrap().is_empty() {
+                    home.trash(None).await.unwrap();
+                }
+                is_in_order(home.restore(&Wanted::Path(path("/t/u"), None), None, false).await)
+            }
+        };
+        let gone = {
+            let (home, begun) = (rig.home.clone(), Arc::clone(&begun));
+            async move {
+                begun.wait().await;
+                home.versions(&path("/t/u"), None).await.unwrap();
+                home.purge(None).await.unwrap().bytes
+            }
+        };
+        let (one, other, third, gone) = at_once!(look(), look(), look(), gone);
+        assert_eq!([one, other, third].map(std::result::Result::unwrap), [false; 3]);
+        assert_eq!(gone.unwrap(), 0);
+    }
+    assert_eq!(rig.check_usage().await.trash_entries, 0);
 }
