@@ -21,6 +21,7 @@
 //! next round begins with: a failure that depends on those shows again often, but not always.
 
 mod check;
+mod command;
 mod disk;
 mod episode;
 mod journal;
@@ -32,6 +33,7 @@ mod plan;
 mod pool;
 mod random;
 mod report;
+mod trash;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -76,13 +76,18 @@ pub fn flip_byte(path: &Path, offset: u64) {
 
 /// The SHA-256 of a file in hexadecimal.
 pub fn sha256(path: &Path) -> String {
-    let mut file = File::open(path).unwrap();
+    try_sha256(path).unwrap()
+}
+
+/// The same of a file that may go at any moment.
+pub(crate) fn try_sha256(path: &Path) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
     let mut hasher = Hasher::new(Algorithm::Sha256);
     let mut buffer = vec![0; 1 << 20];
     loop {
-        let read = std::io::Read::read(&mut file, &mut buffer).unwrap();
+        let read = std::io::Read::read(&mut file, &mut buffer)?;
         if read == 0 {
-            return hasher.finish().hex();
+            return Ok(hasher.finish().hex());
         }
         hasher.update(&buffer[..read]);
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ftp_tests::{Call, Cli, MIB, Plan, Rig, Tracer, noise, sha256, write_noise};
 
-use crate::order::{Answers, changes, is_sync, missing};
+use crate::order::{Answers, changes, is_sync, missing, names_are_synced};
 
 /// A server without TLS, so that its answers can be read as it sends them.
 fn rig(test: &str, lines: &str) -> Option<(Rig, std::sync::Arc<Tracer>, Cli)> {
@@ -23,7 +23,7 @@ fn record(tracer: &Tracer, alice: &Cli, command: &[&str]) -> Vec<Call> {
 }
 
 /// Everything that a test does: files small and large, and every other change of names.
-const COMMANDS: [(&[&str], usize); 9] = [
+const COMMANDS: [(&[&str], usize); 13] = [
     (&["put", "small", "a"], 1),
     (&["put", "large", "b"], 1),
     // What is replaced is linked into the trash first.
@@ -34,6 +34,12 @@ const COMMANDS: [(&[&str], usize); 9] = [
     (&["mv", "c", "d/e"], 1),
     (&["rm", "b"], 1),
     (&["rm", "-r", "d"], 1),
+    (&["restore", "b"], 1),
+    // What is replaced by an older version is linked into the trash as well.
+    (&["restore", "--force", "b"], 2),
+    // A part of a removed directory, whose parent is made.
+    (&["restore", "d/e"], 2),
+    (&["restore", "d", "--to", "all"], 1),
 ];
 
 fn sources(alice: &Cli) {
@@ -57,8 +63,8 @@ fn every_change_is_on_the_disk_before_it_is_answered() {
         let syncs: Vec<_> = calls
             .iter()
             .filter(|call| is_sync(call))
-            // Those of the trash are for what the change took away, not for the change.
-            .filter(|call| !call.paths.iter().any(|path| path.starts_with(home.join(".ftpd/trash"))))
+            // A record says where something was, and is not what was answered.
+            .filter(|call| call.path().extension().is_none_or(|extension| extension != "json"))
             .map(|call| call.began)
             .collect();
         assert!(!syncs.is_empty(), "{command:?}");
@@ -68,6 +74,21 @@ fn every_change_is_on_the_disk_before_it_is_answered() {
         }
     }
     assert_eq!(sha256(&home.join("a")), sha256(&alice.file("large")));
+}
+
+#[test]
+fn what_is_deleted_from_the_trash_is_gone_before_it_is_answered() {
+    let Some((rig, tracer, alice)) = rig("durability of a purge", "") else {
+        return;
+    };
+    sources(&alice);
+    record(&tracer, &alice, &["put", "small", "a"]);
+    record(&tracer, &alice, &["rm", "a"]);
+    let calls = record(&tracer, &alice, &["trash", "--empty"]);
+    let trash = rig.home("alice").join(".ftpd/trash");
+    assert!(names_are_synced(&calls, &trash), "{calls:#?}");
+    let without: Vec<_> = calls.iter().filter(|call| !is_sync(call)).cloned().collect();
+    assert!(!names_are_synced(&without, &trash));
 }
 
 #[test]

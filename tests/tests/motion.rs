@@ -29,30 +29,40 @@ const CHANGES: [(&str, Change); 6] = [
             .unwrap();
     }),
     ("shrinks", |file| {
+        let length = fs::metadata(file).unwrap().len();
         fs::File::options()
             .write(true)
             .open(file)
             .unwrap()
-            .set_len(MIB / 4)
+            .set_len(length / 16)
             .unwrap();
     }),
     ("is emptied", |file| fs::write(file, "").unwrap()),
     ("changes behind its times", |file| {
+        let length = fs::metadata(file).unwrap().len();
         flip_byte(file, 5);
-        flip_byte(file, 3 * MIB);
+        flip_byte(file, length / 4 * 3);
     }),
     ("is replaced", |file| {
         let other = file.with_extension("other");
-        write_noise(&other, 2 * MIB, 77);
+        write_noise(&other, fs::metadata(file).unwrap().len() / 2, 77);
         fs::rename(other, file).unwrap();
     }),
     ("is deleted", |file| fs::remove_file(file).unwrap()),
 ];
 
-const SIZE: u64 = 4 * MIB;
+/// Sizes, and how often a file of this size is read before it changes: one that takes many reads, and
+/// those that go in one, and by another way.
+const SIZES: [(u64, u64); 3] = [(4 * MIB, 5), (MIB / 4, 0), (3000, 0)];
 
 #[test]
 fn a_source_that_changes_while_it_is_uploaded_is_never_stored_mixed() {
+    for (size, reads) in SIZES {
+        change_while_uploading(size, reads);
+    }
+}
+
+fn change_while_uploading(size: u64, reads: u64) {
     let rig = Rig::start();
     let alice = rig.cli("alice");
     write_noise(&alice.file("before"), MIB, 1);
@@ -60,9 +70,9 @@ fn a_source_that_changes_while_it_is_uploaded_is_never_stored_mixed() {
     let stored = rig.home("alice").join("demo");
     for (what, change) in CHANGES {
         let source = alice.file("source");
-        write_noise(&source, SIZE, 2);
+        write_noise(&source, size, 2);
         let states = [sha256(&alice.file("before")), sha256(&source)];
-        let fault = hold(&["pread64"], &source, 5);
+        let fault = hold(&["pread64"], &source, reads);
         let (running, tracer) = match alice.spawn_traced(["put", "--force", "source", "demo"], fault) {
             Ok(started) => started,
             Err(why) => return skipped("a source that changes", &why),
@@ -73,7 +83,7 @@ fn a_source_that_changes_while_it_is_uploaded_is_never_stored_mixed() {
         let ran = running.wait();
         // What was opened is still there under no name, and may be stored as it was.
         let expected = if ran.code() == Some(0) { &states[1] } else { &states[0] };
-        assert_eq!(&sha256(&stored), expected, "{what}: {}", ran.stderr());
+        assert_eq!(&sha256(&stored), expected, "{size} bytes, {what}: {}", ran.stderr());
         if !["is replaced", "is deleted"].contains(&what) {
             ran.exits(1).says("changed while it was read");
         }
@@ -93,25 +103,35 @@ fn traced(test: &str) -> Option<(Rig, Arc<Tracer>, Cli)> {
 
 #[test]
 fn a_file_that_an_administrator_changes_while_it_is_downloaded_never_comes_out_mixed() {
+    for (size, reads) in SIZES {
+        change_while_downloading(size, reads);
+    }
+}
+
+fn change_while_downloading(size: u64, reads: u64) {
     let Some((rig, tracer, alice)) = traced("a served file that changes") else {
         return;
     };
     let served = rig.home("alice").join("demo");
     for (what, change) in CHANGES {
-        write_noise(&served, SIZE, 3);
+        write_noise(&served, size, 3);
         let before = sha256(&served);
         fs::write(alice.file("back"), "old").unwrap();
-        let hits = tracer.inject(hold(&["pread64"], &served, 5));
+        let hits = tracer.inject(hold(&["pread64"], &served, reads));
         let running = alice.spawn(["get", "--force", "--retries", "0", "demo", "back"]);
         hits.wait();
         change(&served);
         tracer.clear();
         let ran = running.wait();
         if ran.code() == Some(0) {
-            assert_eq!(sha256(&alice.file("back")), before, "{what}");
+            assert_eq!(sha256(&alice.file("back")), before, "{size} bytes, {what}");
         } else {
-            assert_eq!(fs::read(alice.file("back")).unwrap(), b"old", "{what}");
-            assert!(ran.stderr().contains("changed"), "{what}: {}", ran.stderr());
+            assert_eq!(fs::read(alice.file("back")).unwrap(), b"old", "{size} bytes, {what}");
+            assert!(
+                ran.stderr().contains("changed"),
+                "{size} bytes, {what}: {}",
+                ran.stderr()
+            );
         }
         // What is left of the failed one does no harm to the next.
         if served.exists() {

@@ -77,13 +77,13 @@ pub(crate) fn missing(calls: &[Call], home: &Path, answers: Answers<'_>) -> Vec<
             continue;
         };
         let staged = change.path();
-        if is_own(staged) && !bytes_are_synced(calls, staged, change) {
+        if is_own(staged) && !is_in_trash(staged) && !bytes_are_synced(calls, staged, change) {
             missing.push(format!("the bytes of {target:?} when it gets its name"));
         }
         let mut parents: Vec<_> = change
             .paths
             .iter()
-            .filter(|path| !is_own(path))
+            .filter(|path| !is_own(path) || is_in_trash(path))
             .filter_map(|path| path.parent())
             .collect();
         parents.dedup();
@@ -103,6 +103,22 @@ pub(crate) fn missing(calls: &[Call], home: &Path, answers: Answers<'_>) -> Vec<
         }
     }
     missing
+}
+
+/// Whether the last change of names directly in a directory is synced before the answer.
+pub(crate) fn names_are_synced(calls: &[Call], dir: &Path) -> bool {
+    let changed = calls
+        .iter()
+        .filter(|call| call.is(&NAMES) && call.result.is_ok())
+        .filter(|call| call.paths.iter().any(|path| path.parent() == Some(dir)))
+        .map(|call| call.ended)
+        .max();
+    let Some(changed) = changed else { return false };
+    let mut answers = calls.iter().filter(|call| call.began > changed && is_answer(call));
+    let Some(answer) = answers.next() else { return false };
+    calls
+        .iter()
+        .any(|call| is_sync(call) && covers(call, dir) && call.began > changed && call.ended < answer.began)
 }
 
 /// Whether one sync began after the last change of the bytes and ended before they got their name.
@@ -140,6 +156,12 @@ fn is_removal(call: &Call) -> bool {
 /// The store's own names, which nobody is told of.
 fn is_own(path: &Path) -> bool {
     path.components().any(|name| name.as_os_str() == ".ftpd")
+}
+
+/// What is kept of removed and replaced files. What has been given up there is of no interest.
+fn is_in_trash(path: &Path) -> bool {
+    let is_gone = path.extension().is_some_and(|extension| extension == "gone");
+    is_own(path) && !is_gone && path.components().any(|name| name.as_os_str() == "trash")
 }
 
 fn is_send(call: &Call) -> bool {

@@ -138,3 +138,28 @@ fn rights_hold_for_the_trash_as_well() {
     alice.run(["trash"]).exits(5);
     assert_eq!(fs::read(rig.home("alice").join("f")).unwrap(), b"two");
 }
+
+#[test]
+fn an_item_of_another_version_is_told_to_be_left_alone_and_is() {
+    let mut rig = Rig::start();
+    let alice = rig.cli("alice");
+    for name in ["f", "g"] {
+        fs::write(alice.file(name), name).unwrap();
+        alice.run(["put", name]).ok();
+        alice.run(["rm", name]).ok();
+    }
+    let item = items(&alice, &["trash"])[1].0.to_string();
+    rig.terminate();
+    let trash = rig.home("alice").join(".ftpd/trash");
+    let record = trash.join(format!("{item}.json"));
+    let text = fs::read_to_string(&record).unwrap();
+    fs::write(&record, text.replace("\"version\":1", "\"version\":2")).unwrap();
+    rig.restart();
+    let alice = rig.cli("alice");
+    assert_eq!(items(&alice, &["trash"]).len(), 1);
+    alice.run(["trash", "--delete", &item]).exits(1).says("left alone");
+    alice.run(["restore", "--item", &item]).exits(1).says("left alone");
+    alice.run(["trash", "--empty"]).ok().says("1 entry deleted for good");
+    assert_eq!(fs::read_to_string(trash.join(&item)).unwrap(), "f");
+    assert_eq!(rig.check_df("alice").trash_entries, 1);
+}

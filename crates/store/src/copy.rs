@@ -118,6 +118,7 @@ impl Copying {
                 match disk::copy_range(self.from.file(), self.staged.file(), at, left) {
                     Ok(0) => return Err(self.source_changed()),
                     Ok(count) => self.staged.grow(at + count as u64),
+                    Err(errno) if self.staged.home().makes_way(Some(errno)) => {}
                     Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::IO)) => {
                         self.staged.take_stock();
                         return Err(self.staged.write_error(left as u64, &errno.into()));

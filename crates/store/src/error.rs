@@ -250,6 +250,18 @@ pub enum Error {
         /// Where the refused chunk would have ended.
         end: u64,
     },
+    /// The item of the trash was kept by another version of the store, and is left alone.
+    #[error(
+        "item {item} of the trash has record version {found}, this server knows version {known}; it is left alone: use the server that made it"
+    )]
+    TrashVersion {
+        /// Its number.
+        item: u64,
+        /// The version found.
+        found: u64,
+        /// The version known here.
+        known: u64,
+    },
 }
 
 impl Error {

@@ -63,7 +63,7 @@ pub(crate) struct HomeState {
     leftovers: Leftovers,
     sources: Arc<Sources>,
     /// Held while names change, together with the counts: never across an `.await`, always inside
-    /// the closure that touches the disk.
+    /// the closure that touches the disk. Taken after the trash's lock of room by whoever needs both.
     names: Mutex<()>,
     /// How often that was locked, for a recount to know whether anything changed.
     name_changes: AtomicU64,

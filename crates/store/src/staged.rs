@@ -177,7 +177,12 @@ impl StagedFile {
         if self.booking.allow(end)? {
             self.home.make_room()?;
         }
-        let written = disk::write_at(&self.file, bytes, offset);
+        let mut written = disk::write_at(&self.file, bytes, offset);
+        while let Err(error) = &written
+            && self.home.makes_way(Errno::from_io_error(error))
+        {
+            written = disk::write_at(&self.file, bytes, offset);
+        }
         if written.is_ok() {
             self.grow(end);
         } else {

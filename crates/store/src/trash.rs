@@ -42,8 +42,8 @@ pub(crate) struct Item {
     pub(crate) is_dir: bool,
     /// Finds the items of a path without reading their records.
     pub(crate) path_hash: u64,
-    /// Kept by another version of the store: counted, and left alone.
-    foreign: bool,
+    /// The version of the store that kept it, if it is not this one: counted, and left alone.
+    foreign: Option<u64>,
     /// When it came, by the home's clock.
     pub(crate) at: u64,
 }
@@ -51,7 +51,9 @@ pub(crate) struct Item {
 pub(crate) struct Trash {
     dir: Dir,
     items: Mutex<Items>,
-    /// Held by whoever makes room, so that two do not both make it for the same need.
+    /// Held by whoever takes something out of the trash: no item, no part of one and no byte of it leaves
+    /// twice, and two do not both make room for the same need. Taken before the home's lock of names,
+    /// never after: a long deletion must not keep those waiting who only change names.
     making_room: Mutex<()>,
 }
 
@@ -126,7 +128,7 @@ impl Trash {
             tally,
             is_dir,
             path_hash: path_hash(record.path()),
-            foreign: false,
+            foreign: None,
             at: record.at(),
         };
         self.items().by_id.insert(id, item);
@@ -137,7 +139,7 @@ impl Trash {
         let items = self.items();
         let below = items.by_id.range(..before).rev();
         below
-            .filter(|(_, item)| !item.foreign && wanted(item))
+            .filter(|(_, item)| item.foreign.is_none() && wanted(item))
             .map(|(id, item)| (*id, *item))
             .take(limit)
             .collect()
@@ -152,12 +154,14 @@ impl Trash {
         match record::read(&self.dir, id)? {
             Found::Record(record) => Ok(Some(record)),
             Found::Nothing => Ok(None),
-            Found::Foreign(version) => Err(Error::FormatVersion {
-                what: "item in the trash",
-                found: version.to_string(),
-                known: record::VERSION_TEXT,
-            }),
+            Found::Foreign(version) => Err(foreign(id, version)),
         }
+    }
+
+    /// Refuses an item of another version, also before its record is looked at.
+    pub(crate) fn refuse_foreign(&self, id: u64) -> Result<()> {
+        let version = self.item(id).and_then(|item| item.foreign);
+        version.map_or(Ok(()), |version| Err(foreign(id, version)))
     }
 
     /// What lies under the item's number.
@@ -215,7 +219,7 @@ impl Trash {
         removed: &mut Removed,
     ) -> Result<()> {
         let (name, gone) = (name(id), grave(id));
-        let fail = |errno| Error::io("delete", &format!("item {id} of the trash"), errno);
+        let fail = |errno| cannot_delete(&format!("item {id} of the trash"), errno);
         if item.is_dir {
             // Under its new name it is no item any more, however far the deletion comes.
             let at = (&self.dir, OsStr::new(&name));
@@ -248,7 +252,7 @@ impl Trash {
             tally,
             is_dir: true,
             path_hash: 0,
-            foreign: false,
+            foreign: None,
             at: 0,
         };
         self.items().by_id.insert(id, item);
@@ -257,7 +261,7 @@ impl Trash {
     /// The oldest item that may be deleted.
     pub(crate) fn oldest(&self) -> Option<(u64, Item)> {
         let items = self.items();
-        let mut oldest = items.by_id.iter().filter(|(_, item)| !item.foreign);
+        let mut oldest = items.by_id.iter().filter(|(_, item)| item.foreign.is_none());
         oldest.next().map(|(id, item)| (*id, *item))
     }
 
@@ -292,6 +296,14 @@ impl Trash {
     }
 }
 
+fn foreign(item: u64, found: u64) -> Error {
+    Error::TrashVersion {
+        item,
+        found,
+        known: record::VERSION,
+    }
+}
+
 /// What an item is called in the folder.
 pub(crate) fn name(id: u64) -> OsString {
     id.to_string().into()
@@ -316,7 +328,16 @@ pub(crate) fn bury(
     unlink: impl FnMut(&Meta, At<'_>) -> Result<(), Errno>,
     removed: &mut Removed,
 ) -> Result<()> {
-    walk::remove_dir(at, unlink, removed).map_err(|errno| Error::io("delete from the trash", &at.1.display(), errno))
+    walk::remove_dir(at, unlink, removed)
+        .map_err(|errno| cannot_delete(&format!("{} in the trash", at.1.display()), errno))
+}
+
+fn cannot_delete(what: &str, errno: Errno) -> Error {
+    match errno {
+        // Whoever empties the trash can understand that.
+        Errno::ROFS => Error::ReadOnly { path: FilePath::root() },
+        errno => Error::io("delete", what, errno),
+    }
 }
 
 fn stat(dir: &Dir, id: u64) -> Result<Option<Meta>> {
@@ -369,7 +390,7 @@ fn recover(dir: &Dir, id: u64, home: &Tree, clock: &HomeClock) -> Result<Option<
                 tally,
                 is_dir,
                 path_hash: 0,
-                foreign: true,
+                foreign: Some(version),
                 at: 0,
             }));
         }
@@ -392,7 +413,7 @@ fn recover(dir: &Dir, id: u64, home: &Tree, clock: &HomeClock) -> Result<Option<
         tally,
         is_dir,
         path_hash: path_hash(record.path()),
-        foreign: false,
+        foreign: None,
         at: record.at(),
     }))
 }

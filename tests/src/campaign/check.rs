@@ -14,6 +14,7 @@ use super::journal::Journal;
 use super::lane::{Held, Lane, Uncertain};
 use super::model::{Node, Tree};
 use super::pool::Pool;
+use super::trash;
 use crate::{Cli, Rig};
 
 /// How long the server may take to come to rest.
@@ -102,10 +103,15 @@ impl Checker {
         }
         told.lists(&home)?;
         told.sums(&home)?;
+        trash::are_whole(&home.items, pool).map_err(|what| format!("the home of {user}: {what}"))?;
         for lane in lanes.iter_mut().filter(|lane| lane.user == user) {
             let finds = home.below(lane.root);
             decide(lane, &finds, pool).map_err(|what| format!("/{} of {user}: {what}", lane.root))?;
             held(lane, &told.uploads);
+            if !lane.has_quota {
+                let found = lane.lost.find(&home.items, lane.root, pool);
+                found.map_err(|what| format!("/{} of {user}: {what}", lane.root))?;
+            }
         }
         let is_known = |path: &str| {
             lanes
@@ -172,6 +178,7 @@ fn decide(lane: &mut Lane, finds: &Finds, pool: &Pool) -> Checked {
         return disk::difference(finds, &lane.model.remote, pool);
     };
     let Uncertain {
+        op,
         before,
         after,
         atomic,
@@ -180,14 +187,18 @@ fn decide(lane: &mut Lane, finds: &Finds, pool: &Pool) -> Checked {
     if *atomic {
         let mut candidates = after.iter().chain([before]);
         let found = candidates.find(|tree| disk::difference(finds, tree, pool).is_ok());
-        lane.model.remote = found.cloned().ok_or_else(|| {
+        let now = found.cloned().ok_or_else(|| {
             let old = disk::difference(finds, before, pool).unwrap_err();
             let new = disk::difference(finds, &after[0], pool).unwrap_err();
             format!("neither as before ({old}) nor as after ({new})")
         })?;
+        lane.lost.changed(op, &lane.model.remote, &now);
+        lane.model.remote = now;
         return Ok(());
     }
-    lane.model.remote = each_for_itself(finds, before, &after[0], acknowledged, pool)?;
+    let now = each_for_itself(finds, before, &after[0], acknowledged, pool)?;
+    lane.lost.changed(op, &lane.model.remote, &now);
+    lane.model.remote = now;
     Ok(())
 }
 

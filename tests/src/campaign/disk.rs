@@ -6,9 +6,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Checked;
-use super::model::{Node, Time, Tree};
+use super::model::{Node, Stored, Time, Tree};
 use super::pool::Pool;
-use crate::sha256;
+use super::trash::{self, Items};
+use crate::disk::try_sha256;
 
 /// The folder at the top of a home that belongs to the server.
 const RESERVED: &str = ".ftpd";
@@ -32,6 +33,8 @@ pub(super) struct Home {
     pub(super) staging: (u64, u64),
     /// Bytes and entries in the trash.
     pub(super) trash: (u64, u64),
+    /// What is in it.
+    pub(super) items: Items,
     /// Files of the staging folder that belong to no upload which can be resumed.
     pub(super) strays: Vec<String>,
 }
@@ -41,17 +44,17 @@ pub(super) struct Home {
 pub(super) struct Digests(HashMap<(u64, u64), (i64, i64, u64, String)>);
 
 impl Digests {
-    fn of(&mut self, path: &Path, meta: &fs::Metadata) -> String {
+    fn of(&mut self, path: &Path, meta: &fs::Metadata) -> std::io::Result<String> {
         let (ctime, nanos, size) = (meta.ctime(), meta.ctime_nsec(), meta.len());
         match self.0.get(&(meta.dev(), meta.ino())) {
             Some((known, known_nanos, length, digest)) if (*known, *known_nanos, *length) == (ctime, nanos, size) => {
-                digest.clone()
+                Ok(digest.clone())
             }
             _ => {
-                let digest = sha256(path);
+                let digest = try_sha256(path)?;
                 let entry = (ctime, nanos, size, digest.clone());
                 self.0.insert((meta.dev(), meta.ino()), entry);
-                digest
+                Ok(digest)
             }
         }
     }
@@ -60,30 +63,11 @@ impl Digests {
 impl Home {
     /// Reads all of it.
     pub(super) fn read(home: &Path, digests: &mut Digests) -> std::io::Result<Self> {
-        let mut found = Self::default();
-        let mut directories = vec![home.to_owned()];
-        while let Some(directory) = directories.pop() {
-            for entry in fs::read_dir(&directory)? {
-                let path = entry?.path();
-                if path == home.join(RESERVED) {
-                    continue;
-                }
-                let meta = path.symlink_metadata()?;
-                let what = if meta.is_dir() {
-                    directories.push(path.clone());
-                    Found::Dir
-                } else if meta.is_file() {
-                    Found::File {
-                        digest: digests.of(&path, &meta),
-                        size: meta.len(),
-                        seconds: meta.mtime(),
-                    }
-                } else {
-                    Found::Other
-                };
-                found.finds.insert(relative(&path, home), what);
-            }
-        }
+        let mut found = Self {
+            finds: read_below(home, "", digests)?,
+            items: trash::read(home, "", digests)?,
+            ..Self::default()
+        };
         found.staging(&home.join(RESERVED).join("staging"))?;
         let counts = crate::disk::walk(home)?;
         found.trash = (counts.trash, counts.trash_entries);
@@ -127,12 +111,56 @@ impl Home {
     }
 }
 
-fn relative(path: &Path, home: &Path) -> String {
-    let below = path.strip_prefix(home).unwrap_or(path);
-    below.display().to_string()
+/// What lies at a place, under `name`, and everything below it but the reserved folder; at the top of a
+/// home, whose name is empty, only what is below.
+pub(super) fn read_below(place: &Path, name: &str, digests: &mut Digests) -> std::io::Result<Finds> {
+    let mut finds = Finds::new();
+    let mut open = vec![(place.to_owned(), name.to_owned())];
+    while let Some((path, name)) = open.pop() {
+        let meta = path.symlink_metadata()?;
+        let what = if meta.is_dir() {
+            for below in names(&path)? {
+                if name.is_empty() && below == RESERVED {
+                    continue;
+                }
+                let slash = if name.is_empty() { "" } else { "/" };
+                open.push((path.join(&below), format!("{name}{slash}{below}")));
+            }
+            Found::Dir
+        } else if meta.is_file() {
+            Found::File {
+                digest: digests.of(&path, &meta)?,
+                size: meta.len(),
+                seconds: meta.mtime(),
+            }
+        } else {
+            Found::Other
+        };
+        if !name.is_empty() {
+            finds.insert(name, what);
+        }
+    }
+    Ok(finds)
 }
 
-fn names(directory: &Path) -> std::io::Result<Vec<String>> {
+/// What was found, as the model would say it, if it is anything that was sent. What has not the time of
+/// its source was made by `step`.
+pub(super) fn node(found: &Found, step: u64, pool: &Pool) -> Option<Node> {
+    match found {
+        Found::Dir => Some(Node::Dir),
+        Found::File { digest, seconds, .. } => Some(Node::File(Stored {
+            content: pool.find(digest)?,
+            time: match u64::try_from(*seconds) {
+                Ok(seconds) if seconds == Pool::time() => Time::Source,
+                _ => Time::Step(step),
+            },
+        })),
+        Found::Other => None,
+    }
+}
+
+/// The names in a directory; none if it is not there.
+pub(super) fn names(directory: &Path) -> std::io::Result<Vec<String>> {
     match fs::read_dir(directory) {
         Ok(entries) => entries
             .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))

@@ -98,8 +98,7 @@ impl Stage {
         let lanes = LANES
             .iter()
             .map(|(user, root)| {
-                let proxy = Proxy::start(rig.address());
-                let mut lane = Lane::new(user, root, &rig.cli(user), rig.local(root), proxy);
+                let mut lane = Lane::new((user, root), &rig);
                 lane.has_quota = plan.quota_mib.is_some() && *user == "bob";
                 lane
             })
@@ -209,11 +208,16 @@ impl Stage {
         self.checker.round(&self.rig, &mut self.lanes, self.tls, pool)
     }
 
-    /// What was broken off goes on, all of it is fetched whole, and a new server finds it all.
+    /// What was broken off goes on, what was removed comes back, all of it is fetched whole, and a new server finds it all.
     fn end(&mut self, pool: &Pool, tally: &Tally) -> Checked {
         for lane in &mut self.lanes {
             lane.begin_round();
             Tally::add(&tally.resumed, lane.resume_all(pool, self.tls)?);
+        }
+        self.check(pool)?;
+        for lane in &mut self.lanes {
+            lane.begin_round();
+            Tally::add(&tally.restored, lane.bring_back(pool, self.tls)?);
         }
         self.check(pool)?;
         for lane in &mut self.lanes {

@@ -58,8 +58,12 @@ pub(super) fn ending(op: &Op, expected: &Expected, ended: &Ended, has_quota: boo
         _ if !disturbed => false,
         exit::INTERRUPTED => hit(|what| what == Trouble::Interrupt),
         exit::CONNECTION if lost_at_login => true,
-        // What is not tried again, and listings of several answers.
-        exit::CONNECTION if !op.is_retried() || matches!(op, Op::GetTree { .. }) => true,
+        // A request that was sent and may have been done is not repeated, and a stream that went by cannot be.
+        exit::CONNECTION if !op.is_retried() => true,
+        // Nor is a listing after its first page; each file goes on by itself.
+        exit::CONNECTION if matches!(op, Op::GetTree { .. }) => {
+            !failures(ended).any(|failure| failure["error"]["exit"] == code && !failure["outcome"].is_null())
+        }
         exit::FAILED | exit::LOGIN | exit::MISMATCH | exit::CONNECTION => flipped_in_the_open,
         _ => false,
     };
@@ -112,10 +116,11 @@ fn words(op: &Op, ended: &Ended) -> Checked {
     }
     let names = ["path", "name", "local", "remote"].map(|key| worst[key].as_str().unwrap_or_default());
     let subject = op.subject().rsplit('/').next().unwrap_or_default();
-    let tells_which = worst["command"] == "login" || names.iter().any(|name| !name.is_empty());
+    let tells_which =
+        matches!(op, Op::Purge { .. }) || worst["command"] == "login" || names.iter().any(|name| !name.is_empty());
     let tells_it = matches!(
         op,
-        Op::PutTree { .. } | Op::GetTree { .. } | Op::Put { .. } | Op::Race { .. }
+        Op::PutTree { .. } | Op::GetTree { .. } | Op::Put { .. } | Op::Race { .. } | Op::Purge { .. }
     ) || worst["command"] == "login"
         || matches!(op, Op::PutStdin { .. })
         || names
@@ -139,6 +144,22 @@ fn op_target_is(op: &Op, name: &str) -> bool {
         Op::Mv { to, .. } | Op::Cp { to, .. } => name.ends_with(to.as_str()),
         _ => false,
     }
+}
+
+/// Every version that has to be there is listed, and nothing else.
+pub(super) fn versions(lane: &Lane, path: &str, ended: &Ended) -> Checked {
+    let at = lane.remote(path);
+    if let Some(other) = ended.lines.iter().find(|line| line["path"] != at.as_str()) {
+        return Err(format!("versions of {at} were asked for, and this is listed: {other}"));
+    }
+    let least = if lane.has_quota { 0 } else { lane.lost.versions(path) };
+    if ended.lines.len() < least {
+        return Err(format!(
+            "{at} has {least} versions, and these are listed: {:?}",
+            ended.lines
+        ));
+    }
+    Ok(())
 }
 
 /// What an acknowledged upload tells to have moved, kept and repaired.

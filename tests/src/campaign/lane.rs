@@ -12,13 +12,16 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::Checked;
+use super::command;
+use super::disk::Digests;
 use super::judge;
 use super::local;
-use super::model::{Model, Node, Op, Resume, Stored, Time, Tree, exit};
+use super::model::{Model, Node, Op, Stored, Time, Tree, exit};
 use super::plan::{Harm, Step, Trouble};
 use super::pool::{Content, Pool};
+use super::trash::Lost;
 use crate::proxy::{Break, Fault, Proxy};
-use crate::{Cli, Ran, Running};
+use crate::{Cli, Ran, Rig, Running};
 
 /// How long a command may take before it counts as hanging. A peer that is silent is given up after a
 /// minute, and there may be several of those.
@@ -38,6 +41,7 @@ pub(super) struct Scene<'a> {
 /// What may stand on the server after an operation whose end is not known.
 #[derive(Debug)]
 pub(super) struct Uncertain {
+    pub(super) op: Op,
     pub(super) before: Tree,
     pub(super) after: Vec<Tree>,
     pub(super) atomic: bool,
@@ -69,10 +73,16 @@ pub(super) struct Lane {
     pub(super) proxy: Arc<Proxy>,
     pub(super) cli: Cli,
     pub(super) directory: PathBuf,
+    /// On the server's disk.
+    pub(super) home: PathBuf,
+    pub(super) digests: Digests,
+    /// Whether there may be no room, or the trash have given way.
     pub(super) has_quota: bool,
     pub(super) model: Model,
     pub(super) uncertain: Option<Uncertain>,
     pub(super) held: BTreeMap<String, Held>,
+    /// What has to be in the trash, unless there is a quota.
+    pub(super) lost: Lost,
     /// What was sent to each target since nothing was staged for it; `None` once bytes of unknown
     /// origin may be among it.
     pub(super) sent: BTreeMap<String, Vec<Option<Origin>>>,
@@ -89,7 +99,7 @@ pub(super) struct Lane {
     /// Transfers of this round that went on from what an earlier command had left.
     pub(super) resumed: usize,
     pub(super) transcript: String,
-    step: u64,
+    pub(super) step: u64,
 }
 
 /// How a command ended, and what harm was done to it.
@@ -108,19 +118,23 @@ impl Ended {
 }
 
 impl Lane {
-    pub(super) fn new(user: &'static str, root: &'static str, cli: &Cli, directory: PathBuf, proxy: Proxy) -> Self {
+    pub(super) fn new((user, root): (&'static str, &'static str), rig: &Rig) -> Self {
+        let (cli, directory, proxy) = (rig.cli(user), rig.local(root), Proxy::start(rig.address()));
         fs::create_dir_all(&directory).unwrap();
-        let cli = cli.clone().via(proxy.address()).within(&directory);
+        let cli = cli.via(proxy.address()).within(&directory);
         Self {
             user,
             root,
             cli,
             proxy: Arc::new(proxy),
             directory,
+            home: rig.home(user),
+            digests: Digests::default(),
             has_quota: false,
             model: Model::default(),
             uncertain: None,
             held: BTreeMap::new(),
+            lost: Lost::default(),
             sent: BTreeMap::new(),
             fetched: BTreeMap::new(),
             touched: BTreeSet::new(),
@@ -165,13 +179,14 @@ impl Lane {
     fn step(&mut self, step: &Step, scene: &Scene<'_>) -> Checked {
         self.step += 1;
         self.model.staged = self.held.keys().cloned().collect();
-        let expected = self.model.expect(&step.op, self.step);
-        let part = match &step.op {
+        let op = &self.look_into_trash(&step.op, scene.pool)?;
+        let expected = self.model.expect(op, self.step);
+        let part = match op {
             Op::Get { to, .. } => local::part(&self.directory, to),
             _ => None,
         };
         let tree = self.directory.join(format!("t{}", self.step));
-        let commands = self.commands(&step.op, scene);
+        let commands = command::lines(op, self.root, self.step, scene);
         let ended = self.perform(&commands, step, scene.pool)?;
         for (command, ended) in commands.iter().zip(&ended) {
             writeln!(
@@ -191,9 +206,9 @@ impl Lane {
         self.harmed.0 += ended[0].fired.len();
         self.harmed.1 += ended.iter().filter(|ended| ended.code.is_none()).count();
         for ended in &ended {
-            judge::ending(&step.op, &expected, ended, self.has_quota, scene)?;
+            judge::ending(op, &expected, ended, self.has_quota, scene)?;
         }
-        match &step.op {
+        match op {
             Op::Get { from, to, resume, .. } => {
                 let source = judge::file(&self.model.remote, from);
                 let fetched = ended[0].code == Some(exit::DONE);
@@ -216,16 +231,24 @@ impl Lane {
             } if ended[0].code == Some(exit::DONE) => {
                 judge::sent_figures(self, to, *content, *resume, &ended[0], scene)?;
             }
+            Op::Versions { path } if ended[0].code == Some(exit::DONE) => judge::versions(self, path, &ended[0])?,
             _ => {}
         }
-        self.count_transfers(&step.op, &ended);
-        self.keep_books(&step.op, &ended, &expected, scene);
+        self.count_transfers(op, &ended);
+        self.keep_books(op, &ended, &expected, scene);
         Ok(())
     }
 
     /// What is known now of the server's files.
     fn keep_books(&mut self, op: &Op, ended: &[Ended], expected: &super::model::Expected, scene: &Scene<'_>) {
         self.touched.insert(op.subject().to_owned());
+        if let Op::Purge {
+            item: Some((_, tree)), ..
+        } = op
+        {
+            // It may be gone, however that ended.
+            tree.iter().for_each(|(path, node)| self.lost.left(path, node));
+        }
         if let Op::Mv { to, .. } | Op::Cp { to, .. } = op {
             self.touched.insert(to.clone());
         }
@@ -254,6 +277,7 @@ impl Lane {
         }
         if is_known {
             if expected.exit == exit::DONE {
+                self.lost.changed(op, &self.model.remote, &expected.after[0]);
                 self.model.remote = expected.after[0].clone();
                 match op {
                     Op::Put { to, .. } if ended[0].lines.iter().any(|line| line["outcome"] == "identical") => {
@@ -283,6 +307,7 @@ impl Lane {
             }
         }
         self.uncertain = Some(Uncertain {
+            op: op.clone(),
             before,
             after,
             atomic: expected.atomic,
@@ -348,14 +373,23 @@ impl Lane {
                 held.from.map(|_| held.bytes),
                 held.from.is_some(),
             )?;
-            for (end, _) in path.match_indices('/') {
-                self.model.remote.insert(path[..end].to_owned(), Node::Dir);
-            }
             let time = Time::Source;
-            self.model.remote.insert(path, Node::File(Stored { content, time }));
+            self.now_has(&path, Stored { content, time });
             resumed += 1;
         }
         Ok(resumed)
+    }
+
+    /// A file is there now, with its parents.
+    pub(super) fn now_has(&mut self, path: &str, stored: Stored) {
+        let mut after = self.model.remote.clone();
+        for (end, _) in path.match_indices('/') {
+            after.insert(path[..end].to_owned(), Node::Dir);
+        }
+        after.insert(path.to_owned(), Node::File(stored));
+        let op = Op::Discard { path: path.to_owned() };
+        self.lost.changed(&op, &self.model.remote, &after);
+        self.model.remote = after;
     }
 
     /// Fetches all of it, and compares.
@@ -368,90 +402,9 @@ impl Lane {
         local::check_tree(self, &self.directory.join("all"), "", true, pool)
     }
 
-    fn plain(&self, tls: bool, args: &[&str]) -> Ran {
+    pub(super) fn plain(&self, tls: bool, args: &[&str]) -> Ran {
         let plain: &[&str] = if tls { &[] } else { &["--no-tls"] };
         self.cli.run([&["--json"], plain, args].concat())
-    }
-
-    /// The command lines of an operation.
-    fn commands(&self, op: &Op, scene: &Scene<'_>) -> Vec<Vec<String>> {
-        let mut args: Vec<String> = vec!["--json".to_owned()];
-        if !scene.tls {
-            args.push("--no-tls".to_owned());
-        }
-        let mut push = |more: &[&str]| args.extend(more.iter().map(|arg| (*arg).to_owned()));
-        let flag = |set: bool, flag: &'static str| if set { vec![flag] } else { vec![] };
-        let resume_flag = |resume: &Resume| match resume {
-            Resume::Auto => vec![],
-            Resume::Always => vec!["--resume"],
-            Resume::Never => vec!["--no-resume"],
-        };
-        let source = |content: Content| scene.pool.path(content).display().to_string();
-        match op {
-            Op::Put {
-                content,
-                to,
-                force,
-                resume,
-            } => {
-                push(&["put"]);
-                push(&flag(*force, "--force"));
-                push(&resume_flag(resume));
-                push(&[&source(*content), &self.remote(to)]);
-            }
-            Op::PutStdin { to, force, .. } => {
-                push(&["put"]);
-                push(&flag(*force, "--force"));
-                push(&["-", &self.remote(to)]);
-            }
-            Op::Race { contents, to } => {
-                push(&["put", "--force"]);
-                return contents
-                    .iter()
-                    .map(|content| [args.clone(), vec![source(*content), self.remote(to)]].concat())
-                    .collect();
-            }
-            Op::PutTree { variant } => {
-                let root = format!("/{}", self.root);
-                let tree = scene.pool.tree(*variant).display().to_string();
-                push(&["put", "-r", "--force", "-t", &root, &tree]);
-            }
-            Op::Get {
-                from,
-                to,
-                force,
-                resume,
-            } => {
-                push(&["get"]);
-                push(&flag(*force, "--force"));
-                push(&resume_flag(resume));
-                push(&[&self.remote(from), to]);
-            }
-            Op::GetTree { from } => push(&["get", "-r", "--force", &self.remote(from), &format!("t{}", self.step)]),
-            Op::Rm { path, recursive, force } => {
-                push(&["rm"]);
-                push(&flag(*recursive, "-r"));
-                push(&flag(*force, "--force"));
-                push(&[&self.remote(path)]);
-            }
-            Op::Mv { from, to, force } => {
-                push(&["mv"]);
-                push(&flag(*force, "--force"));
-                push(&[&self.remote(from), &self.remote(to)]);
-            }
-            Op::Cp { from, to, force } => {
-                push(&["cp"]);
-                push(&flag(*force, "--force"));
-                push(&[&self.remote(from), &self.remote(to)]);
-            }
-            Op::Mkdir { path, parents } => {
-                push(&["mkdir"]);
-                push(&flag(*parents, "-p"));
-                push(&[&self.remote(path)]);
-            }
-            Op::Discard { path } => push(&["uploads", "--discard", &self.remote(path)]),
-        }
-        vec![args]
     }
 
     /// Runs commands at once, and does the harm that is planned when its bytes have passed.

@@ -92,6 +92,22 @@ pub(super) enum Op {
     Discard {
         path: String,
     },
+    /// Brings the newest version back from the trash.
+    Restore {
+        path: String,
+        force: bool,
+        /// What is there, by path; `None` if there is none.
+        found: Option<Tree>,
+    },
+    Versions {
+        path: String,
+    },
+    /// Deletes the item with the newest version for good.
+    Purge {
+        path: String,
+        /// Its number, and all that is in it.
+        item: Option<(u64, Tree)>,
+    },
 }
 
 /// What an operation leads to when nothing goes wrong.
@@ -134,7 +150,12 @@ impl Op {
             Self::Put { to, .. } | Self::PutStdin { to, .. } | Self::Race { to, .. } => to,
             Self::PutTree { .. } => "tree",
             Self::Get { from, .. } | Self::GetTree { from } | Self::Mv { from, .. } | Self::Cp { from, .. } => from,
-            Self::Rm { path, .. } | Self::Mkdir { path, .. } | Self::Discard { path } => path,
+            Self::Rm { path, .. }
+            | Self::Mkdir { path, .. }
+            | Self::Discard { path }
+            | Self::Restore { path, .. }
+            | Self::Versions { path }
+            | Self::Purge { path, .. } => path,
         }
     }
 
@@ -142,7 +163,7 @@ impl Op {
     pub(super) fn is_retried(&self) -> bool {
         matches!(
             self,
-            Self::Put { .. } | Self::PutTree { .. } | Self::Get { .. } | Self::GetTree { .. }
+            Self::Put { .. } | Self::Race { .. } | Self::PutTree { .. } | Self::Get { .. } | Self::GetTree { .. }
         )
     }
 
@@ -232,10 +253,7 @@ impl Model {
                     let gone: Vec<String> = below(&self.remote, path).map(|(path, _)| path.to_owned()).collect();
                     let mut after = self.remote.clone();
                     after.retain(|path, _| !gone.contains(path));
-                    Expected {
-                        atomic: gone.len() == 1,
-                        ..done(after)
-                    }
+                    done(after)
                 }
             },
             Op::Mv { from, to, force } => self.expect_move(from, to, *force).map_or_else(refused, done),
@@ -249,17 +267,20 @@ impl Model {
                 (Some(_), _) if *parents => done(self.remote.clone()),
                 (Some(_), _) => refused(exit::NOT_PERMITTED),
                 (None, false) if !parents => refused(exit::NOT_FOUND),
-                (None, _) => {
-                    let mut after = self.with(path, Node::Dir);
-                    for (end, _) in path.match_indices('/') {
-                        after.insert(path[..end].to_owned(), Node::Dir);
-                    }
-                    Expected {
-                        atomic: false,
-                        ..done(after)
-                    }
-                }
+                (None, _) => Expected {
+                    atomic: false,
+                    ..done(self.with_parents(path, Node::Dir))
+                },
             },
+            Op::Restore { path, force, found } => {
+                self.expect_restored(path, *force, found.as_ref())
+                    .map_or_else(refused, |after| Expected {
+                        // Parents are made one by one before.
+                        atomic: self.has_parent(path),
+                        ..done(after)
+                    })
+            }
+            Op::Versions { .. } | Op::Purge { .. } => done(self.remote.clone()),
             Op::Discard { path } if self.staged.contains(path) => done(self.remote.clone()),
             Op::Discard { .. } => refused(exit::NOT_FOUND),
         }
@@ -291,6 +312,19 @@ impl Model {
         Ok(after)
     }
 
+    fn expect_restored(&self, path: &str, force: bool, found: Option<&Tree>) -> Result<Tree, i32> {
+        let found = found.ok_or(exit::NOT_FOUND)?;
+        match (self.remote.get(path), found.get(path)) {
+            (Some(_), _) if !force => return Err(exit::NOT_PERMITTED),
+            (Some(Node::Dir), _) => return Err(exit::FAILED),
+            (Some(_), Some(Node::Dir)) => return Err(exit::NOT_PERMITTED),
+            _ => {}
+        }
+        let mut after = self.with_parents(path, Node::Dir);
+        after.extend(found.clone());
+        Ok(after)
+    }
+
     fn may_put(&self, to: &str, force: bool) -> Result<(), i32> {
         match self.remote.get(to) {
             _ if !self.has_parent(to) => Err(exit::NOT_FOUND),
@@ -304,6 +338,15 @@ impl Model {
             None => true,
             Some((parent, _)) => self.remote.get(parent) == Some(&Node::Dir),
         }
+    }
+
+    /// With everything on the way to it as well.
+    fn with_parents(&self, path: &str, node: Node) -> Tree {
+        let mut after = self.with(path, node);
+        for (end, _) in path.match_indices('/') {
+            after.insert(path[..end].to_owned(), Node::Dir);
+        }
+        after
     }
 
     fn with(&self, path: &str, node: Node) -> Tree {
@@ -369,6 +412,6 @@ mod tests {
         };
         let expected = model(&["d0", "d0/f", "d01", "f"]).expect(&op, 0);
         assert_eq!(names(&expected.after[0]), ["d01", "f"]);
-        assert!(!expected.atomic);
+        assert!(expected.atomic, "one rename takes all of it away");
     }
 }

@@ -1,8 +1,9 @@
 //! From a seed to everything that a campaign will do and what it will do it harm with.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use super::model::{Model, Op, Resume};
+use super::model::{Model, Node, Op, Resume, Tree, below};
 use super::pool::Content;
 use super::random::Random;
 use crate::proxy::Direction;
@@ -116,10 +117,13 @@ impl Episode {
         let tls = random.percent(50);
         let durable = random.percent(80);
         let quota_mib = random.percent(40).then(|| 4 + random.below(20));
-        let mut lanes: [Planner; LANES.len()] = std::array::from_fn(|_| Planner {
+        let mut lanes: [Planner; LANES.len()] = std::array::from_fn(|lane| Planner {
             random: Random::new(random.next()),
+            // Of its own, so that the plans of older seeds stay what they were.
+            of_trash: Random::new(seed.wrapping_mul(3).wrapping_add(lane as u64)),
             tls,
             model: Model::default(),
+            gone: BTreeMap::new(),
             step: 0,
         });
         let rounds = (0..rounds)
@@ -168,8 +172,11 @@ fn server_event(random: &mut Random) -> Option<ServerEvent> {
 /// Chooses a lane's steps. It supposes that all before have succeeded, so that most make sense.
 struct Planner {
     random: Random,
+    of_trash: Random,
     tls: bool,
     model: Model,
+    /// The newest version of what should be in the trash.
+    gone: BTreeMap<String, Tree>,
     step: u64,
 }
 
@@ -191,13 +198,15 @@ enum Choice {
 impl Planner {
     fn step(&mut self) -> Step {
         let op = self.op();
+        let op = self.op_on_trash().unwrap_or(op);
         let bytes = op.bytes(&self.model);
         let faults = self.faults(&op, bytes);
         self.step += 1;
         let expected = self.model.expect(&op, self.step);
-        self.model.remote = expected.after[0].clone();
+        let before = std::mem::replace(&mut self.model.remote, expected.after[0].clone());
+        self.remember_gone(&op, &before);
         if let (Op::Get { from, to, .. }, super::model::exit::DONE) = (&op, expected.exit)
-            && let Some(super::model::Node::File(stored)) = self.model.remote.get(from)
+            && let Some(Node::File(stored)) = self.model.remote.get(from)
         {
             self.model.local.insert(to.clone(), *stored);
         }
@@ -291,6 +300,46 @@ impl Planner {
         }
     }
 
+    /// Now and then something about what was removed or replaced, once there is any of it.
+    fn op_on_trash(&mut self) -> Option<Op> {
+        // Always the same number of draws.
+        let (happens, what, at) = (
+            self.of_trash.percent(16),
+            self.of_trash.below(10),
+            self.of_trash.below(64),
+        );
+        let force = self.of_trash.percent(70);
+        let index = usize::try_from(at).expect("an index");
+        let path = self.gone.keys().nth(index % self.gone.len().max(1))?.clone();
+        happens.then(|| match what {
+            0..7 => Op::Restore {
+                found: self.gone.get(&path).cloned(),
+                path,
+                force,
+            },
+            7 | 8 => Op::Versions { path },
+            _ => Op::Purge { path, item: None },
+        })
+    }
+
+    fn remember_gone(&mut self, op: &Op, before: &Tree) {
+        match op {
+            Op::Restore { path, .. } if self.model.remote.contains_key(path) => drop(self.gone.remove(path)),
+            Op::Purge { path, .. } => drop(self.gone.remove(path)),
+            Op::Mv { .. } => {}
+            _ => {
+                for (path, node) in before {
+                    let is_gone = !self.model.remote.contains_key(path);
+                    let is_replaced = matches!(node, Node::File(_)) && self.model.remote.get(path) != Some(node);
+                    if is_gone || is_replaced {
+                        let tree = below(before, path).map(|(path, node)| (path.to_owned(), *node));
+                        self.gone.insert(path.clone(), tree.collect());
+                    }
+                }
+            }
+        }
+    }
+
     fn faults(&mut self, op: &Op, bytes: u64) -> Vec<Harm> {
         let number = self.random.weighted(&[(50, 0), (36, 1), (10, 2), (4, 3)]);
         let is_get = matches!(op, Op::Get { .. } | Op::GetTree { .. });
@@ -366,7 +415,7 @@ impl Planner {
     /// Mostly a file that is there, if the lane has one.
     fn existing(&mut self, other: String) -> String {
         let files: Vec<&str> = (self.model.remote.iter())
-            .filter(|(_, node)| matches!(node, super::model::Node::File(_)))
+            .filter(|(_, node)| matches!(node, Node::File(_)))
             .map(|(path, _)| path.as_str())
             .collect();
         if files.is_empty() || self.random.percent(15) {
@@ -472,6 +521,9 @@ mod tests {
             "Cp {",
             "Mkdir",
             "Discard",
+            "Restore",
+            "Versions",
+            "Purge",
             "Cut",
             "Reset",
             "Flip",

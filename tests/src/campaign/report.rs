@@ -15,6 +15,7 @@ pub struct Tally {
     pub(super) clients_ended: AtomicU64,
     pub(super) servers_ended: AtomicU64,
     pub(super) resumed: AtomicU64,
+    pub(super) restored: AtomicU64,
     pub(super) failures: AtomicU64,
 }
 
@@ -39,7 +40,7 @@ impl fmt::Display for Tally {
         let number = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         write!(
             f,
-            "{} rounds, {} operations ({} cut short), {} connections harmed, {} clients and {} servers ended, {} transfers resumed, {} failures",
+            "{} rounds, {} operations ({} cut short), {} connections harmed, {} clients and {} servers ended, {} transfers resumed, {} files brought back, {} failures",
             number(&self.rounds),
             number(&self.steps),
             number(&self.uncertain),
@@ -47,6 +48,7 @@ impl fmt::Display for Tally {
             number(&self.clients_ended),
             number(&self.servers_ended),
             number(&self.resumed),
+            number(&self.restored),
             number(&self.failures),
         )
     }

@@ -79,6 +79,46 @@ fn a_disk_that_fills_in_the_middle_of_transfers_costs_nothing_that_was_stored() 
 }
 
 #[test]
+fn the_trash_gives_way_to_a_full_disk_the_oldest_first() {
+    let plan = Plan::new().user("alice", "");
+    let Some(rig) = plan.start_within("trash on a small disk", SMALL_DISK) else {
+        return;
+    };
+    let alice = rig.cli("alice");
+    let items = || {
+        let items = alice.json(&["trash"]);
+        let paths = items.iter().map(|item| item["path"].as_str().unwrap().to_owned());
+        paths.collect::<Vec<_>>()
+    };
+    for (name, seed) in [("a", 1), ("b", 2), ("c", 3)] {
+        write_noise(&alice.file(name), MIB, seed);
+        alice.run(["put", name]).ok();
+        alice.run(["rm", name]).ok();
+    }
+    // What does not fit even without it takes nothing along.
+    write_noise(&alice.file("large"), 6 * MIB, 4);
+    alice.run(["put", "large"]).exits(6).says("bytes free");
+    assert_eq!(items(), ["/c", "/b", "/a"]);
+    // Announced, so that room is made before the first byte.
+    write_noise(&alice.file("two"), 2 * MIB - 4096 * 16, 5);
+    alice.run(["put", "two"]).ok();
+    let left = items();
+    assert!(
+        left.starts_with(&["/c".to_owned()]) && !left.contains(&"/a".to_owned()),
+        "{left:?}"
+    );
+    rig.check_df("alice");
+    // Of unknown size: it makes room as it comes, and what it does not take stays.
+    let stream = noise(usize::try_from(MIB + MIB / 2).unwrap(), 6);
+    alice.feed(["put", "-", "stream"], &stream).ok();
+    assert_eq!(fs::read(rig.home("alice").join("stream")).unwrap(), stream);
+    assert_eq!(sha256(&rig.home("alice").join("two")), sha256(&alice.file("two")));
+    let counts = rig.check_df("alice");
+    assert_eq!(counts.uploads, 0);
+    assert!(counts.trash <= MIB / 2, "{counts:?}");
+}
+
+#[test]
 fn a_log_on_a_full_disk_stops_nobody_and_tells_of_its_hole() {
     let script = "mkdir -p $RIG/log\nmount -t tmpfs -o size=64k none $RIG/log";
     let Some(rig) = Plan::new().user("alice", "").start_within("a full log", script) else {

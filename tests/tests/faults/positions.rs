@@ -25,16 +25,22 @@ enum Act {
     RenameOver,
     Remove,
     RemoveTree,
+    Restore,
+    RestoreOver,
+    RestorePart,
+    Purge,
     Get,
     List,
     Stat,
     Sum,
+    Trash,
+    Versions,
 }
 
 /// The acts that change something.
-const CHANGES: &[Act] = ACTS.split_at(9).0;
+const CHANGES: &[Act] = ACTS.split_at(13).0;
 
-const ACTS: [Act; 13] = [
+const ACTS: [Act; 19] = [
     Act::PutNew,
     Act::PutSmall,
     Act::PutLarge,
@@ -44,19 +50,33 @@ const ACTS: [Act; 13] = [
     Act::RenameOver,
     Act::Remove,
     Act::RemoveTree,
+    Act::Restore,
+    Act::RestoreOver,
+    Act::RestorePart,
+    Act::Purge,
     Act::Get,
     Act::List,
     Act::Stat,
     Act::Sum,
+    Act::Trash,
+    Act::Versions,
 ];
 
 impl Act {
+    /// Whether it begins with something in the trash.
+    fn needs_trash(self) -> bool {
+        use Act::{Purge, Restore, RestoreOver, RestorePart, Trash, Versions};
+        matches!(self, Restore | RestoreOver | RestorePart | Purge | Trash | Versions)
+    }
+
     /// Whether a failure may leave this behind: the old state or the new one, but for what goes in steps.
     fn may_leave(self, before: &State, found: &State, after: &State) -> bool {
         let is_part = |whole: &State| found.iter().all(|(path, data)| whole.get(path) == Some(data));
         let is_between = match self {
             // The directory is made first.
-            Self::PutNew => before.iter().all(|(path, data)| found.get(path) == Some(data)) && is_part(after),
+            Self::PutNew | Self::RestorePart => {
+                before.iter().all(|(path, data)| found.get(path) == Some(data)) && is_part(after)
+            }
             Self::RemoveTree => is_part(before) && after.iter().all(|(path, data)| found.get(path) == Some(data)),
             _ => false,
         };
@@ -116,12 +136,12 @@ impl Bench {
             client,
             home,
         };
-        bench.restore().await;
+        bench.reset(Act::List).await;
         Some(bench)
     }
 
-    /// The state in which every act begins.
-    async fn restore(&mut self) {
+    /// The state in which an act begins.
+    async fn reset(&mut self, act: Act) {
         for (name, _) in visible(&self.home) {
             let path = remote(name.to_str().unwrap());
             // What is in a directory goes with it.
@@ -136,6 +156,14 @@ impl Bench {
         }
         for path in ["f", "g", "dir/sub/inner"] {
             self.put("old", path).await.unwrap();
+        }
+        if act.needs_trash() {
+            self.client.purge(None).await.unwrap();
+            for path in ["gone", "lost/inner", "lost/other"] {
+                self.put("small", path).await.unwrap();
+            }
+            self.client.rm(&remote("gone"), false).await.unwrap();
+            self.client.rmdir(&remote("lost"), true, false).await.unwrap();
         }
     }
 
@@ -176,6 +204,25 @@ impl Bench {
         Ok(())
     }
 
+    async fn bring_back(&mut self, path: &str, to: Option<&str>) -> Result<(), Error> {
+        let (path, to) = (remote(path), to.map(remote));
+        let restored = self.client.restore(None, Some(&path), to.as_ref(), true);
+        restored.await.map(drop)
+    }
+
+    async fn count_items(&mut self, path: Option<&str>, expected: usize) -> Result<(), Error> {
+        let mut items = 0;
+        let path = path.map(remote);
+        self.client
+            .trash(path.as_ref(), |_| {
+                items += 1;
+                true
+            })
+            .await?;
+        assert_eq!(items, expected);
+        Ok(())
+    }
+
     async fn run(&mut self, act: Act) -> Result<(), Error> {
         match act {
             Act::PutNew => self.put("small", "n/new").await,
@@ -187,6 +234,12 @@ impl Bench {
             Act::RenameOver => self.client.mv(&remote("f"), &remote("g"), true).await,
             Act::Remove => self.client.rm(&remote("f"), false).await,
             Act::RemoveTree => self.client.rmdir(&remote("dir"), true, false).await,
+            Act::Restore => self.bring_back("gone", None).await,
+            Act::RestoreOver => self.bring_back("gone", Some("f")).await,
+            Act::RestorePart => self.bring_back("lost/inner", None).await,
+            Act::Purge => self.client.purge(None).await.map(drop),
+            Act::Trash => self.count_items(None, 2).await,
+            Act::Versions => self.count_items(Some("lost/inner"), 1).await,
             Act::Get => self.get().await,
             Act::List => {
                 let mut listing = self.client.list(&remote("/"), true).await?;
@@ -209,10 +262,11 @@ impl Bench {
 
     /// Lets the calls of `act` fail, one after the other, and looks at what that does. Returns everything that is wrong.
     async fn fail_everywhere(&mut self, act: Act, how: Faults) -> Vec<String> {
+        self.reset(act).await;
         let before = visible(&self.home);
         self.run(act).await.unwrap();
         let after = visible(&self.home);
-        self.restore().await;
+        self.reset(act).await;
         assert_eq!(visible(&self.home), before);
         let mut wrong = Vec::new();
         for position in 0..MANY {
@@ -244,7 +298,8 @@ impl Bench {
             if let Err(counts) = self.check_counts().await {
                 wrong.push(format!("{told}: {counts}"));
             }
-            if found != after {
+            // What a purge has left cannot be seen, and must be gone as well.
+            if found != after || (act == Act::Purge && result.is_err()) {
                 if let Err(error) = self.run(act).await {
                     wrong.push(format!("{told}, and again: {error:?}"));
                 } else if visible(&self.home) != after {
@@ -254,8 +309,8 @@ impl Bench {
                     wrong.push(format!("{told}, and again: {counts}"));
                 }
             }
-            if visible(&self.home) != before {
-                self.restore().await;
+            if visible(&self.home) != before || act.needs_trash() {
+                self.reset(act).await;
             }
             if !hit {
                 return wrong;

@@ -288,17 +288,20 @@ impl Round {
     /// Corrects the counts if no name has changed since the round began, or hands out the next round.
     fn settle_if_undisturbed(self) -> Result<Result<Recount, Self>> {
         let home = Arc::clone(&self.home);
+        let room = home.trash().lock_room();
         let names = home.lock_names();
         // Taking the lock counts as well.
         if home.name_changes.load(Ordering::SeqCst) == self.began + 1 {
             return Ok(Ok(self.settle(&home)?));
         }
         drop(names);
+        drop(room);
         Self::begin(home, self.seen).map(Err)
     }
 
     fn settle_under_the_lock(self) -> Result<Recount> {
         let home = Arc::clone(&self.home);
+        let _room = home.trash().lock_room();
         let _names = home.lock_names();
         // Nobody changes names meanwhile.
         let mut round = Self::begin_at(Arc::clone(&home), self.remembered(), 0)?;
@@ -319,7 +322,7 @@ impl Round {
         known
     }
 
-    /// Call with the lock of names held.
+    /// Call with the locks of room and of names held.
     fn settle(self, home: &HomeState) -> Result<Recount> {
         let before = home.ledger().correct_stored(self.tally);
         let (trash_before, trash) = home.recount_trash()?;
@@ -350,10 +353,9 @@ impl Level {
 }
 
 impl HomeState {
-    /// Compares the trash. Returns its counts before and after. Call with the lock of names held.
+    /// Compares the trash. Returns its counts before and after. Call with the locks of room and of names
+    /// held: then nobody puts anything in or takes it out meanwhile.
     fn recount_trash(&self) -> Result<(Tally, Tally)> {
-        // With the lock of names, nobody puts anything in or takes it out meanwhile.
-        let _room = self.trash().lock_room();
         let found = self.trash().recount()?;
         Ok((self.ledger().correct_trash(found), found))
     }

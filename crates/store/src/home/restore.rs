@@ -48,7 +48,11 @@ impl HomeState {
                 let Some(meta) = disk::find_at(&place.dir, &place.name).map_err(fail)? else {
                     return Ok(None);
                 };
-                let tally = walk::measure(place.at()).map_err(fail)?.tally();
+                let tally = match walk::measure(place.at()) {
+                    // Deleted at this moment: nobody is kept from it who only looks.
+                    Err(Errno::NOENT) => return Ok(None),
+                    measured => measured.map_err(fail)?.tally(),
+                };
                 (Entry::read(&place.dir, place.name, meta, true), tally)
             }
         };
@@ -115,28 +119,42 @@ impl HomeState {
     }
 
     pub(super) fn restore(&self, wanted: &Wanted, to: Option<&FilePath>, replace: bool) -> Result<Restored> {
-        let (id, path) = match wanted {
-            Wanted::Item(id) => (*id, None),
-            Wanted::Path(path, Some(id)) => (*id, Some(path)),
-            Wanted::Path(path, None) => {
-                let newest = self.versions(path, u64::MAX, 1)?;
-                let missing = || Error::NotInTrash { what: path.to_string() };
-                (newest.first().ok_or_else(missing)?.id, Some(path))
-            }
+        let path = match wanted {
+            Wanted::Item(id) => return self.restore_from(*id, None, to, replace),
+            Wanted::Path(path, Some(id)) => return self.restore_from(*id, Some(path), to, replace),
+            Wanted::Path(path, None) => path,
         };
+        let mut before = u64::MAX;
+        loop {
+            let newest = self.versions(path, before, 1)?;
+            let missing = || Error::NotInTrash { what: path.to_string() };
+            let id = newest.first().ok_or_else(missing)?.id;
+            match self.restore_from(id, Some(path), to, replace) {
+                // It left the trash since it was found; an older one may be there.
+                Err(Error::NotInTrash { .. }) => before = id,
+                restored => return restored,
+            }
+        }
+    }
+
+    /// Restores an item, or what was at `path` inside it.
+    fn restore_from(&self, id: u64, path: Option<&FilePath>, to: Option<&FilePath>, replace: bool) -> Result<Restored> {
         let missing = || Error::NotInTrash {
             what: match path {
                 Some(path) => format!("{path} in item {id}"),
                 None => format!("item {id}"),
             },
         };
-        let item = self.trash().item(id).ok_or_else(missing)?;
         let record = self.trash().record(id)?.ok_or_else(missing)?;
         let from = path.unwrap_or(record.path());
         let to = to.unwrap_or(from);
+        self.trash().item(id).ok_or_else(missing)?;
         self.make_parents(to)?;
 
+        let room = self.trash().lock_room();
         let names = self.lock_names();
+        // Only now does nobody delete it or take a part of it: what was known of it before may be wrong.
+        let item = self.trash().item(id).ok_or_else(missing)?;
         let is_whole = from == record.path();
         let source = if is_whole {
             Place {
@@ -208,9 +226,13 @@ impl HomeState {
             self.trash().shrink(id, tally);
         }
         drop(names);
+        drop(room);
         self.sync_kept(kept.as_ref(), to)?;
         self.sync_names(&target.dir, to)?;
-        self.sync_names(&source.dir, to)?;
+        // What was kept has synced the trash already, and after the rename.
+        if !is_whole || kept.is_none() {
+            self.sync_names(&source.dir, to)?;
+        }
         self.tidy_trash();
         Ok(Restored {
             path: to.clone(),

@@ -149,8 +149,7 @@ impl Home {
     /// # Errors
     ///
     /// [`Error::NotInTrash`], [`Error::Exists`], [`Error::IsDirectory`], [`Error::QuotaBytes`],
-    /// [`Error::QuotaEntries`], [`Error::OutsideHome`], [`Error::FormatVersion`] for an item of another
-    /// version.
+    /// [`Error::QuotaEntries`], [`Error::OutsideHome`], [`Error::TrashVersion`].
     ///
     /// # Cancel safety
     ///
@@ -165,7 +164,8 @@ impl Home {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`]; what was deleted before stays deleted.
+    /// [`Error::TrashVersion`] if one of `ids` was kept by another version, before anything is deleted;
+    /// [`Error::Io`] and [`Error::ReadOnly`]: what was deleted before stays deleted.
     ///
     /// # Cancel safety
     ///
@@ -174,18 +174,22 @@ impl Home {
         let state = Arc::clone(self.state());
         blocking(move || {
             let mut gone = Removed::default();
-            let _room = state.trash().lock_room();
             let ids = ids.unwrap_or_else(|| {
                 let all = state.trash().newest(u64::MAX, usize::MAX, |_| true);
                 all.into_iter().map(|(id, _)| id).collect()
             });
+            ids.iter().try_for_each(|id| state.trash().refuse_foreign(*id))?;
             for id in ids {
+                // Anew for each: whoever restores something does not wait for all of it.
+                let _room = state.trash().lock_room();
                 let Some(item) = state.trash().item(id) else { continue };
                 let tally = state.delete_item(id)?;
                 gone.bytes += tally.bytes;
                 gone.dirs += u64::from(item.is_dir && tally.entries > 0);
                 gone.files += tally.entries.saturating_sub(u64::from(item.is_dir));
             }
+            // What is deleted for good does not come back with a power cut.
+            state.sync_names(state.trash().dir(), &FilePath::root())?;
             Ok(gone)
         })
         .await
@@ -407,6 +411,21 @@ impl HomeState {
             left = free()?;
         }
         Ok(left)
+    }
+
+    /// Whether the trash has given way to a write that failed for want of room: how much a stream brings is
+    /// not known before, nor what others write meanwhile.
+    pub(crate) fn makes_way(&self, errno: Option<Errno>) -> bool {
+        if !matches!(errno, Some(Errno::NOSPC | Errno::DQUOT)) {
+            return false;
+        }
+        let _room = self.trash().lock_room();
+        let Some((id, item)) = self.trash().oldest() else {
+            return false;
+        };
+        let gone = self.give_way(id, &item, "disk");
+        gone.inspect_err(|error| tracing::warn!(%error, "the trash does not give way"))
+            .is_ok()
     }
 
     /// Brings the trash within its bounds after something came into it, which is no reason to fail.

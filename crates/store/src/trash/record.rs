@@ -15,8 +15,7 @@ use crate::path::FilePath;
 use crate::time::Timestamp;
 
 /// The version of the records written here. Items with another are left alone.
-const VERSION: u64 = 1;
-pub(super) const VERSION_TEXT: &str = "1";
+pub(super) const VERSION: u64 = 1;
 /// No record is longer: a path of 4096 bytes, each escaped to three, and a few numbers.
 const MAX_RECORD_BYTES: usize = 16 * 1024;
 

@@ -23,4 +23,5 @@ mod rig;
 mod scrub;
 mod specials;
 mod trash;
+mod trash_races;
 mod uploads;

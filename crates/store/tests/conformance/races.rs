@@ -4,9 +4,10 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use ftp_digest::Algorithm;
-use ftp_store::{Disposal, FilePath, Home, Resume, UploadSpec};
+use ftp_store::{Disposal, FilePath, Home, Quota, Resume, TrashItem, TrashPolicy, UploadSpec, Wanted};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::rig::{Rig, path, read, sha256, spec};
@@ -18,7 +19,7 @@ const ATTEMPTS: u64 = 6_000;
 const INSIDE: &[u8] = b"inside";
 
 /// Everything that takes a path; each call is one attempt.
-const OPERATIONS: u64 = 14;
+const OPERATIONS: u64 = 18;
 
 async fn upload(home: &Home, at: &FilePath, parents: bool) {
     let wanted = UploadSpec {
@@ -31,6 +32,11 @@ async fn upload(home: &Home, at: &FilePath, parents: bool) {
     {
         let _ = upload.commit(INSIDE.len() as u64, sha256(INSIDE)).await;
     }
+}
+
+async fn restore(home: &Home, at: &FilePath, to: Option<&FilePath>) -> bool {
+    let wanted = Wanted::Path(at.clone(), None);
+    home.restore(&wanted, to, true).await.is_ok()
 }
 
 /// Runs one operation; whether it did what it was asked for comes back. Nothing outside may show in what it says.
@@ -82,6 +88,18 @@ async fn attempt(home: &Home, number: u64) -> bool {
         },
         11 => home.remove_file(&new, Disposal::Trash).await.is_ok(),
         12 => home.remove_dir(&dir, true, Disposal::Trash).await.is_ok(),
+        13 => restore(home, &new, None).await,
+        14 => restore(home, &dir, None).await,
+        // A part of what was removed, and where there may be a link by now.
+        15 => restore(home, &deep, Some(&new)).await,
+        16 => match home.versions(&deep, None).await {
+            Ok(versions) => {
+                let is_ours = |version: &TrashItem| version.bytes <= INSIDE.len() as u64;
+                assert!(versions.iter().all(is_ours), "{versions:?}");
+                !versions.is_empty()
+            }
+            Err(_) => false,
+        },
         _ => match home.copy(&file, &path("/kept"), true).await {
             Ok(_) => {
                 assert_eq!(read(home, &path("/kept")).await.unwrap(), INSIDE);
@@ -126,6 +144,13 @@ async fn no_operation_leads_out_while_links_are_swapped_and_parents_move() {
         std::os::unix::fs::symlink("../outside", home.join("link")).unwrap();
     })
     .await;
+    rig.home.set_quota(Quota {
+        trash: TrashPolicy {
+            bytes: 1 << 20,
+            age: Duration::MAX,
+        },
+        ..Quota::default()
+    });
     let before = snapshot(&rig.outside());
     let (done, swaps) = (AtomicBool::new(false), AtomicU64::new(0));
     let (disk, mut succeeded) = (rig.disk(), vec![0_u64; usize::try_from(OPERATIONS).unwrap()]);
@@ -143,7 +168,7 @@ async fn no_operation_leads_out_while_links_are_swapped_and_parents_move() {
     });
     assert_eq!(snapshot(&rig.outside()), before);
     // A race in which everything is refused would prove nothing.
-    let often = [0, 1, 3, 4, 10];
+    let often = [0, 1, 3, 4, 10, 11, 13];
     assert!(often.iter().all(|operation| succeeded[*operation] > 0), "{succeeded:?}");
     assert!(swaps.load(Ordering::Relaxed) > 0);
     rig.check_usage().await;

@@ -366,8 +366,19 @@ async fn the_next_life_finds_the_trash_and_sorts_out_what_a_crash_left() {
     assert_eq!(std::fs::metadata(dir.join("f")).unwrap().nlink(), 1);
     assert_err!(
         home.restore(&Wanted::Item(45), None, false).await,
-        Error::FormatVersion { known: "1", .. }
+        Error::TrashVersion {
+            item: 45,
+            found: 2,
+            known: 1
+        }
     );
+    // Asked for by its number it is refused, and nothing else of what was asked for is done.
+    let first = items[2].id;
+    assert_err!(
+        home.purge(Some(vec![first, 45])).await,
+        Error::TrashVersion { item: 45, .. }
+    );
+    assert!(trash.join("45").exists() && trash.join(first.to_string()).exists());
     home.restore(&Wanted::Item(44), None, false).await.unwrap();
     assert_eq!(read(&home, &path("/lost-44")).await.unwrap(), b"lost");
     // New items do not take the numbers of old ones.
@@ -376,6 +387,68 @@ async fn the_next_life_finds_the_trash_and_sorts_out_what_a_crash_left() {
     home.purge(None).await.unwrap();
     assert!(trash.join("45").exists(), "what another version made is left alone");
     crate::rig::check_usage(&home, &dir).await;
+}
+
+/// What a crash has left of a restore: names that have moved, records that have not gone.
+#[tokio::test]
+async fn a_restore_that_ended_in_the_middle_is_done_or_can_be_done_again() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("home");
+    let trash = dir.join(".ftpd/trash");
+    let options = StoreOptions {
+        durability: Durability::None,
+        ..StoreOptions::default()
+    };
+    let open = async || Store::new(options).open_home(&dir, quota(1000, 1000)).await.unwrap();
+    let mut ids = Vec::new();
+    {
+        let home = open().await;
+        for name in ["/file", "/over", "/tree/part", "/tree/rest", "/whole/x"] {
+            home.make_dir(&path(name).parent().unwrap(), true).await.unwrap();
+            put(&home, &path(name), name.as_bytes()).await.unwrap();
+        }
+        for name in ["/file", "/over"] {
+            home.remove_file(&path(name), Disposal::Trash).await.unwrap();
+            ids.push(home.trash(None).await.unwrap()[0].id);
+        }
+        for name in ["/tree", "/whole"] {
+            home.remove_dir(&path(name), true, Disposal::Trash).await.unwrap();
+            ids.push(home.trash(None).await.unwrap()[0].id);
+        }
+        put(&home, &path("/over"), b"stands").await.unwrap();
+    }
+    let [file, over, tree, whole] = ids.try_into().unwrap();
+    let item = |id: u64| trash.join(id.to_string());
+    // The rename is done, the record still there: of a file, of a directory, and of a part of one.
+    std::fs::rename(item(file), dir.join("file")).unwrap();
+    std::fs::rename(item(whole), dir.join("whole")).unwrap();
+    std::fs::create_dir(dir.join("tree")).unwrap();
+    std::fs::rename(item(tree).join("part"), dir.join("tree/part")).unwrap();
+    // What is to be replaced has its second name already, and nothing has moved.
+    let record = std::fs::read_to_string(trash.join(format!("{over}.json"))).unwrap();
+    std::fs::hard_link(dir.join("over"), trash.join("90")).unwrap();
+    std::fs::write(trash.join("90.json"), record).unwrap();
+
+    let home = open().await;
+    crate::rig::check_usage(&home, &dir).await;
+    for name in ["/file", "/whole/x", "/tree/part"] {
+        assert_eq!(read(&home, &path(name)).await.unwrap(), name.as_bytes());
+    }
+    for id in [file, whole] {
+        assert_err!(
+            home.restore(&Wanted::Item(id), None, true).await,
+            Error::NotInTrash { .. }
+        );
+        assert!(!trash.join(format!("{id}.json")).exists());
+    }
+    home.restore(&newest("/tree/rest"), None, false).await.unwrap();
+    assert_eq!(read(&home, &path("/over")).await.unwrap(), b"stands");
+    assert!(home.restore(&newest("/over"), None, true).await.unwrap().replaced);
+    assert_eq!(read(&home, &path("/over")).await.unwrap(), b"/over");
+    assert_eq!(read(&home, &path("/tree/rest")).await.unwrap(), b"/tree/rest");
+    let usage = crate::rig::check_usage(&home, &dir).await;
+    // The empty directory of the tree, and what stood there.
+    assert_eq!((usage.trash, usage.trash_entries), (6, 2));
 }
 
 #[tokio::test]

@@ -71,9 +71,11 @@ fn code(error: &Error) -> Code {
         | Error::InUse { .. }
         | Error::Io { .. }
         | Error::PermissionDenied { .. } => Code::Internal,
-        Error::Gap { .. } | Error::IntoItself { .. } | Error::Mount { .. } | Error::StagingVersion { .. } => {
-            Code::BadRequest
-        }
+        Error::Gap { .. }
+        | Error::IntoItself { .. }
+        | Error::Mount { .. }
+        | Error::StagingVersion { .. }
+        | Error::TrashVersion { .. } => Code::BadRequest,
         Error::IsDirectory { .. } => Code::IsDirectory,
         Error::LengthMismatch { .. } | Error::TooLong { .. } => Code::LengthMismatch,
         Error::NoSpace { .. } => Code::NoSpace,
