@@ -211,7 +211,7 @@ impl HomeState {
         self.sync_kept(kept.as_ref(), to)?;
         self.sync_names(&target.dir, to)?;
         self.sync_names(&source.dir, to)?;
-        self.tidy_trash();
+        self.make_room();
         Ok(Restored {
             path: to.clone(),
             id,
