@@ -179,15 +179,6 @@ impl Publication {
         self.rename_locked(&home.lock_names(), folder)
     }
 
-    /// The same if the names of the home are not locked for long.
-    fn try_rename(self, folder: &mut LastFolder) -> Result<Renamed, Self> {
-        let home = Arc::clone(self.staged.home());
-        match home.try_lock_names() {
-            Some(names) => Ok(self.rename_locked(&names, folder)),
-            None => Err(self),
-        }
-    }
-
     fn rename_locked(mut self, _names: &MutexGuard<'_, ()>, folder: &mut LastFolder) -> Renamed {
         let renamed = self.staged.publish(self.replace, folder);
         let is_kept = renamed.as_ref().is_ok_and(|published| published.kept.is_some());
@@ -234,15 +225,14 @@ fn publish_batch(batch: Vec<Publication>) {
     let mut held_up: HashMap<_, Vec<Publication>> = HashMap::new();
     let mut folder = LastFolder::default();
     for (publication, synced) in sync_data(batch) {
-        match synced {
-            Ok(()) => match publication.try_rename(&mut folder) {
-                Ok(done) => renamed.push(done),
-                Err(publication) => {
-                    let home = Arc::as_ptr(publication.staged.home()).addr();
-                    held_up.entry(home).or_default().push(publication);
-                }
-            },
-            Err(error) => publication.discard(error),
+        if let Err(error) = synced {
+            publication.discard(error);
+            continue;
+        }
+        let home = Arc::clone(publication.staged.home());
+        match home.try_lock_names() {
+            Some(names) => renamed.push(publication.rename_locked(&names, &mut folder)),
+            None => held_up.entry(Arc::as_ptr(&home)).or_default().push(publication),
         }
     }
     for publications in held_up.into_values() {

@@ -20,7 +20,8 @@ const STEP_BYTES: u64 = 4 * 1024 * 1024;
 pub struct Quota {
     /// Bytes in regular files, staged ones included.
     pub bytes: Option<u64>,
-    /// Files, directories, links and whatever else has a name, the trash included.
+    /// Files, directories, links and whatever else has a name, the trash included, and uploads that wait to be
+    /// resumed.
     pub entries: Option<u64>,
     /// What is kept of what was removed or replaced.
     pub trash: TrashPolicy,

@@ -14,16 +14,16 @@ struct Mount(PathBuf);
 
 impl Mount {
     fn bind(from: &Path, to: &Path) -> Option<Self> {
-        Self::mount(Command::new("mount").arg("--bind").arg(from), to)
+        Self::run(Command::new("mount").arg("--bind").arg(from), to)
     }
 
     /// A disk of so many bytes.
     fn disk(bytes: u64, to: &Path) -> Option<Self> {
         let options = format!("size={bytes}");
-        Self::mount(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "none"]), to)
+        Self::run(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "none"]), to)
     }
 
-    fn mount(command: &mut Command, to: &Path) -> Option<Self> {
+    fn run(command: &mut Command, to: &Path) -> Option<Self> {
         match command.arg(to).output() {
             Ok(done) if done.status.success() => Some(Self(to.to_owned())),
             Ok(done) => {
