@@ -268,10 +268,13 @@ impl Stream {
                     left = left
                         .checked_sub(bytes.len() as u64)
                         .ok_or_else(|| Error::Misbehaved(format!("more than the {body} bytes that were announced")))?;
-                    link.busy(output.write_all(&bytes))
-                        .await?
-                        .map_err(Error::local("cannot write", std::path::Path::new(PIPE)))?;
+                    // A chunk that was begun is ended and counted, or the next try would write a part of it again.
+                    let mut written = Ok(());
+                    let writing = async { written = output.write_all(&bytes).await };
+                    let done = link.busy_to_the_end(writing).await;
+                    written.map_err(Error::local("cannot write", std::path::Path::new(PIPE)))?;
                     self.whole.update(&bytes);
+                    done?;
                     observer.event(&Event::Moved {
                         id: 0,
                         done: self.whole.length(),
@@ -309,7 +312,67 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
+    use ftp_proto::{FrameReader, FrameWriter, Limits, Timestamp};
+
     use super::*;
+    use crate::observer::{Conflict, Observer};
+    use crate::stream::Io;
+
+    struct Nobody;
+
+    impl Observer for Nobody {
+        fn event(&self, _: &Event<'_>) {}
+
+        fn decide(&self, _: &Conflict<'_>) -> Decision {
+            Decision::Keep
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_breaks_while_a_slow_reader_takes_a_chunk_has_that_chunk_written_once() {
+        let (near, far) = tokio::io::duplex(4096);
+        let (read, write) = tokio::io::split(Box::new(near) as Box<dyn Io>);
+        let (reader, writer) = (FrameReader::new(read), FrameWriter::new(write));
+        let mut link = Link::new(reader, writer, Limits::default(), String::new());
+        let server = async {
+            let (read, write) = tokio::io::split(far);
+            let (mut reader, mut writer) = (FrameReader::new(read), FrameWriter::new(write));
+            reader.next().await.unwrap();
+            let re = Re::Begin {
+                size: 200,
+                mtime: Timestamp { seconds: 0, nanos: 0 },
+                digest: None,
+                body: 200,
+            };
+            writer.send(&Reply { id: 1, re }).await.unwrap();
+            let mut chunk = begin_data(100);
+            chunk.put_bytes(7, 100);
+            writer.data(&seal_data(chunk).unwrap());
+            writer.flush().await.unwrap();
+        };
+        let (mut output, mut end) = tokio::io::duplex(10);
+        let slow = async {
+            tokio::time::sleep(GATHER).await;
+            let mut taken = Vec::new();
+            end.read_to_end(&mut taken).await.unwrap();
+            taken.len() as u64
+        };
+        let mut stream = Stream {
+            whole: Hasher::new(ftp_digest::Algorithm::default()),
+            known: None,
+        };
+        let remote = RemotePath::from("/f");
+        let options = TransferOptions::default();
+        let client = async {
+            let ran = stream.run(&mut link, &remote, &options, &mut output, &Nobody);
+            let error = ran.await.unwrap_err();
+            drop(output);
+            error
+        };
+        let ((), taken, error) = tokio::join!(server, slow, client);
+        assert!(error.may_retry(), "{error}");
+        assert_eq!((taken, stream.whole.length()), (100, 100));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_a_slow_producer_wrote_does_not_wait_for_a_full_chunk() {

@@ -105,14 +105,23 @@ impl Care {
                 continue;
             };
             let users = self.site.all();
-            let names = || users.iter().map(|(name, _)| name.as_str());
+            let names: Vec<String> = users.iter().map(|(name, _)| name.clone()).collect();
             #[expect(
                 clippy::disallowed_methods,
                 reason = "rounds outlive restarts, and judge a jump of the clock for themselves"
             )]
             let now = SystemTime::now();
-            let (user, part, wait) = rounds.next(names(), interval, now);
-            if let Err(error) = rounds.save(names()) {
+            let (user, part, wait) = rounds.next(names.iter().map(String::as_str), interval, now);
+            // It waits for the disk, and this task takes in connections too.
+            let saving = tokio::task::spawn_blocking(move || {
+                let saved = rounds.save(names.iter().map(String::as_str));
+                (rounds, saved)
+            });
+            let Ok((back, saved)) = saving.await else {
+                return std::future::pending().await;
+            };
+            rounds = back;
+            if let Err(error) = saved {
                 audit::failure(None, "cannot note how far stored files are scrubbed", &*error);
                 tokio::time::sleep(RETRY_INTERVAL).await;
                 continue;
@@ -151,7 +160,7 @@ impl Care {
 
 /// Compares files of a home with their digests; what is wrong is logged.
 async fn scrub(user: &str, home: &Home, options: ScrubOptions) -> Result<ScrubSummary, ftp_store::Error> {
-    let mut scrub = home.scrub(options)?;
+    let mut scrub = home.scrub(options).await?;
     while let Some(finding) = scrub.next().await? {
         log_finding(user, &finding);
     }

@@ -27,6 +27,49 @@ where
     }
 }
 
+/// Runs `work`, for whose end nobody waits, on a thread that may block; here where there is no runtime.
+pub(crate) fn aside(work: impl FnOnce() + Send + 'static) {
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn_blocking(work)),
+        Err(_) => work(),
+    }
+}
+
+/// The same for something whose drop touches the disk.
+pub(crate) fn drop_aside(value: impl Send + 'static) {
+    aside(move || drop(value));
+}
+
+/// Something on its way from one blocking thread to the next: dropped in between, it is dropped aside.
+pub(crate) struct Aside<T: Send + 'static>(Option<T>);
+
+impl<T: Send + 'static> Aside<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(Some(value))
+    }
+
+    /// Takes it out, for a thread that may block.
+    pub(crate) fn into_inner(mut self) -> T {
+        self.0.take().expect("it is taken out but once")
+    }
+}
+
+impl<T: Send + 'static> std::ops::Deref for Aside<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("it is taken out by value")
+    }
+}
+
+impl<T: Send + 'static> Drop for Aside<T> {
+    fn drop(&mut self) {
+        if let Some(value) = self.0.take() {
+            drop_aside(value);
+        }
+    }
+}
+
 /// The runtime is shutting down and takes no more work.
 pub(crate) fn stopped() -> Error {
     Error::io(
@@ -34,4 +77,43 @@ pub(crate) fn stopped() -> Error {
         "the store",
         io::Error::other("the server is shutting down"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread::ThreadId;
+
+    use super::*;
+
+    /// Tells on which thread it is dropped.
+    struct Told(mpsc::Sender<ThreadId>);
+
+    impl Drop for Told {
+        fn drop(&mut self) {
+            self.0.send(std::thread::current().id()).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_touches_the_disk_when_it_is_dropped_is_dropped_aside() {
+        let (sender, dropped) = mpsc::channel();
+        let here = std::thread::current().id();
+        drop(Aside::new(Told(sender.clone())));
+        assert_ne!(dropped.recv().unwrap(), here);
+        // The outcome of a job for which nobody waits any more.
+        let (told, done) = (sender.clone(), tokio::sync::oneshot::channel());
+        let job = tokio::task::spawn_blocking(move || {
+            done.0.send(()).unwrap();
+            Told(told)
+        });
+        done.1.await.unwrap();
+        while !job.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        drop_aside(job);
+        assert_ne!(dropped.recv().unwrap(), here);
+        drop(Aside::new(Told(sender)).into_inner());
+        assert_eq!(dropped.recv().unwrap(), here);
+    }
 }

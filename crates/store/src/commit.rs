@@ -2,7 +2,8 @@
 //!
 //! Whoever finds nobody at work becomes the leader and serves batches until the queue is empty;
 //! whatever arrives while a batch is on its way to the disk forms the next one. No timer is involved,
-//! so a lone upload waits for nobody.
+//! so a lone upload waits for nobody. Nor does a batch wait for a home whose names are locked for long, as
+//! while a large tree is removed, or whose trash has to give way: other threads see to those.
 //!
 //! A batch goes through the four steps together: data durable, rename, names durable, answer. From
 //! [`SHARED_SYNC`] files on, one `syncfs` takes the place of one `fsync` a file. Measured with 4 KiB
@@ -23,8 +24,10 @@ use ftp_digest::Digest;
 use rustix::io::Errno;
 use tokio::sync::oneshot;
 
+use crate::blocking::aside;
 use crate::disk::{self, FileId, Meta};
 use crate::error::{Error, Result};
+use crate::home::HomeState;
 use crate::last_folder::LastFolder;
 use crate::path::FilePath;
 use crate::staged::{Published, StagedFile};
@@ -77,8 +80,8 @@ struct Queue {
 
 impl Committer {
     /// Publishes, durably if asked, and answers. Blocks the calling thread for its own large files
-    /// and, if it becomes the leader, for the batches of others.
-    pub(crate) fn publish(&self, publications: Vec<Publication>, durability: Durability) {
+    /// and, if it becomes the leader, for its first batch.
+    pub(crate) fn publish(self: &Arc<Self>, publications: Vec<Publication>, durability: Durability) {
         if durability == Durability::None {
             let mut folder = LastFolder::default();
             for publication in publications {
@@ -98,18 +101,31 @@ impl Committer {
                 Err(error) => publication.discard(error),
             }
         }
-        if let Some(mut leader) = self.enqueue(ready) {
-            while let Some(batch) = leader.next_batch() {
-                publish_batch(batch);
-            }
+        let Some(mut leader) = self.enqueue(ready) else { return };
+        if let Some(batch) = leader.next_batch() {
+            publish_batch(batch);
+        }
+        // Whoever waits for the caller does not wait for what others have brought meanwhile.
+        if let Some(mut batch) = leader.next_batch() {
+            aside(move || {
+                loop {
+                    publish_batch(batch);
+                    batch = match leader.next_batch() {
+                        Some(batch) => batch,
+                        None => break,
+                    };
+                }
+            });
         }
     }
 
     /// Queues; the caller is the leader if it gets something back.
-    fn enqueue(&self, publications: Vec<Publication>) -> Option<Leader<'_>> {
+    fn enqueue(self: &Arc<Self>, publications: Vec<Publication>) -> Option<Leader> {
         let mut queue = self.lock();
         queue.waiting.extend(publications);
-        (!std::mem::replace(&mut queue.led, true)).then_some(Leader { committer: self })
+        (!std::mem::replace(&mut queue.led, true)).then(|| Leader {
+            committer: Arc::clone(self),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -118,11 +134,11 @@ impl Committer {
 }
 
 /// The right to serve the queue, given up when it is empty, and also by a panic.
-struct Leader<'a> {
-    committer: &'a Committer,
+struct Leader {
+    committer: Arc<Committer>,
 }
 
-impl Leader<'_> {
+impl Leader {
     fn next_batch(&mut self) -> Option<Vec<Publication>> {
         let mut queue = self.committer.lock();
         let size = queue.waiting.len().min(MAX_BATCH);
@@ -132,7 +148,7 @@ impl Leader<'_> {
     }
 }
 
-impl Drop for Leader<'_> {
+impl Drop for Leader {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.committer.lock().led = false;
@@ -158,8 +174,14 @@ impl Publication {
     }
 
     /// Gives the file its name. What has to be synced for it is returned.
-    fn rename(mut self, folder: &mut LastFolder) -> (Answering, Result<Published>) {
+    fn rename(self, folder: &mut LastFolder) -> Renamed {
+        let home = Arc::clone(self.staged.home());
+        self.rename_locked(&home.lock_names(), folder)
+    }
+
+    fn rename_locked(mut self, _names: &MutexGuard<'_, ()>, folder: &mut LastFolder) -> Renamed {
         let renamed = self.staged.publish(self.replace, folder);
+        let is_kept = renamed.as_ref().is_ok_and(|published| published.kept.is_some());
         let answering = Answering {
             stored: Stored {
                 path: self.staged.target().clone(),
@@ -169,6 +191,7 @@ impl Publication {
                 replaced: renamed.as_ref().is_ok_and(|published| published.replaced),
             },
             answer: self.answer,
+            fills_trash: is_kept.then(|| Arc::clone(self.staged.home())),
         };
         // A staged file that got no name is detached here, before the answer.
         drop(self.staged);
@@ -180,24 +203,52 @@ impl Publication {
 struct Answering {
     stored: Stored,
     answer: oneshot::Sender<Result<Stored>>,
+    /// The home whose trash has the older version.
+    fills_trash: Option<Arc<HomeState>>,
 }
+
+/// The outcome of a rename, whose answer is still due.
+type Renamed = (Answering, Result<Published>);
 
 impl Answering {
     fn answer<T>(self, result: Result<T>) {
         // The asker may have gone; what was done stays done.
         let _ = self.answer.send(result.map(|_| self.stored));
+        if let Some(home) = self.fills_trash {
+            home.make_room_soon();
+        }
     }
 }
 
 fn publish_batch(batch: Vec<Publication>) {
     let mut renamed = Vec::with_capacity(batch.len());
+    let mut held_up: HashMap<_, Vec<Publication>> = HashMap::new();
     let mut folder = LastFolder::default();
     for (publication, synced) in sync_data(batch) {
-        match synced {
-            Ok(()) => renamed.push(publication.rename(&mut folder)),
-            Err(error) => publication.discard(error),
+        if let Err(error) = synced {
+            publication.discard(error);
+            continue;
+        }
+        let home = Arc::clone(publication.staged.home());
+        match home.try_lock_names() {
+            Some(names) => renamed.push(publication.rename_locked(&names, &mut folder)),
+            None => held_up.entry(Arc::as_ptr(&home)).or_default().push(publication),
         }
     }
+    for publications in held_up.into_values() {
+        aside(move || {
+            let mut folder = LastFolder::default();
+            let renamed = publications
+                .into_iter()
+                .map(|publication| publication.rename(&mut folder));
+            finish(renamed.collect());
+        });
+    }
+    finish(renamed);
+}
+
+/// Makes the names of a batch durable, and answers.
+fn finish(renamed: Vec<Renamed>) {
     // Files of one directory come in a row, and share its handle.
     let mut last: Option<(&Arc<Dir>, Result<Meta, Errno>)> = None;
     let handles: Vec<Vec<_>> = renamed
@@ -302,12 +353,87 @@ fn sync_together<F: std::os::fd::AsFd>(files: impl ExactSizeIterator<Item = (F, 
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use ftp_digest::{Algorithm, Hasher};
 
     use super::*;
     use crate::disk::Kind;
     use crate::staging::StagingId;
-    use crate::{Quota, Store, StoreOptions};
+    use crate::{Home, Quota, Store, StoreOptions, TrashPolicy};
+
+    fn publication(home: &Home, name: &str) -> (Publication, oneshot::Receiver<Result<Stored>>) {
+        let target = FilePath::root().join(name.as_ref()).unwrap();
+        let digest = Hasher::digest(Algorithm::default(), b"new");
+        let mut staged = StagedFile::of_new_upload(home.state(), &target, 3).unwrap();
+        staged.write_at(0, b"new").unwrap();
+        let (answer, stored) = oneshot::channel();
+        let publication = Publication {
+            meta: staged.seal(None, &digest).unwrap(),
+            staged,
+            digest,
+            replace: true,
+            answer,
+        };
+        (publication, stored)
+    }
+
+    #[tokio::test]
+    #[expect(
+        clippy::await_holding_lock,
+        reason = "somebody has to, and nobody else runs on this thread"
+    )]
+    async fn a_batch_waits_neither_for_the_names_of_one_home_nor_for_its_trash() {
+        const PATIENCE: Duration = Duration::from_secs(30);
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::new(StoreOptions::default());
+        let trash = TrashPolicy {
+            bytes: 1,
+            age: PATIENCE,
+        };
+        let quota = Quota {
+            trash,
+            ..Quota::default()
+        };
+        for dir in ["held", "full", "other"] {
+            std::fs::create_dir(temp.path().join(dir)).unwrap();
+            std::fs::write(temp.path().join(dir).join("f"), "x").unwrap();
+        }
+        let open = async |dir: &str| store.open_home(&temp.path().join(dir), quota).await.unwrap();
+        let (held, full, other) = (open("held").await, open("full").await, open("other").await);
+        // One byte in the trash is as much as it may have.
+        std::fs::write(temp.path().join("full/g"), "x").unwrap();
+        let g = FilePath::root().join("g".as_ref()).unwrap();
+        full.remove_file(&g, crate::Disposal::Trash).await.unwrap();
+
+        let names = held.state().lock_names();
+        let room = full.state().trash().lock_room();
+        let (batch, answers): (Vec<_>, Vec<_>) = [&held, &full, &other]
+            .map(|home| publication(home, "f"))
+            .into_iter()
+            .unzip();
+        let committer = Arc::new(Committer::default());
+        let publishing = Arc::clone(&committer);
+        let leader = tokio::task::spawn_blocking(move || publishing.publish(batch, Durability::Full));
+        let mut answers = answers.into_iter();
+        let waits = answers.next().unwrap();
+        for answer in answers {
+            let stored = tokio::time::timeout(PATIENCE, answer)
+                .await
+                .expect("nobody is waited for");
+            assert!(stored.unwrap().unwrap().replaced);
+        }
+        tokio::time::timeout(PATIENCE, leader)
+            .await
+            .expect("nor by the leader")
+            .unwrap();
+        drop((names, room));
+        assert!(waits.await.unwrap().unwrap().replaced);
+        assert_eq!(std::fs::read(temp.path().join("held/f")).unwrap(), b"new");
+        while full.usage().await.unwrap().trash > 1 {
+            tokio::task::yield_now().await;
+        }
+    }
 
     #[tokio::test]
     async fn bytes_that_could_not_be_synced_are_not_there_to_be_resumed() {
@@ -339,7 +465,7 @@ mod tests {
                 replace: false,
                 answer,
             };
-            Committer::default().publish(vec![publication], Durability::Full);
+            Arc::new(Committer::default()).publish(vec![publication], Durability::Full);
             let error = stored.await.unwrap().unwrap_err();
             assert!(matches!(error, Error::Io { what: "sync", .. }), "{error}");
             assert_eq!(state.staging().entries().unwrap().count(), 0, "{size} bytes");

@@ -6,7 +6,7 @@ use ftp_digest::{Algorithm, Digest, Hasher};
 use rustix::io::Errno;
 use tokio::sync::oneshot;
 
-use crate::blocking::{blocking, stopped};
+use crate::blocking::{Aside, blocking, stopped};
 use crate::commit::{Publication, Stored};
 use crate::disk;
 use crate::error::{Error, Result};
@@ -47,9 +47,10 @@ impl Home {
     /// From then on it runs to its end.
     pub async fn copy(&self, from: &FilePath, to: &FilePath, replace: bool) -> Result<Stored> {
         let (state, from, to) = (Arc::clone(self.state()), from.clone(), to.clone());
-        let mut copying = blocking(move || Copying::begin(state, &from, to, replace)).await?;
+        let begin = move || Copying::begin(state, &from, to, replace).map(Aside::new);
+        let mut copying = blocking(begin).await?;
         while !copying.is_complete() {
-            copying = blocking(move || copying.step()).await?;
+            copying = blocking(move || copying.into_inner().step().map(Aside::new)).await?;
         }
         let kept = copying.from.kept_digest();
         let digest = match kept {
@@ -57,27 +58,43 @@ impl Home {
             _ => {
                 let mut hasher = Hasher::new(kept.map_or_else(Algorithm::default, |kept| kept.algorithm()));
                 while hasher.length() < copying.from.size() {
-                    (copying, hasher) = blocking(move || copying.hash_step(hasher)).await?;
+                    (copying, hasher) = blocking(move || {
+                        let (copying, hasher) = copying.into_inner().hash_step(hasher)?;
+                        Ok((Aside::new(copying), hasher))
+                    })
+                    .await?;
                 }
                 hasher.finish()
             }
         };
         if !copying.from.unchanged().await? {
-            return Err(Error::SourceChanged {
-                path: copying.from.path().clone(),
-            });
+            return copying.fail(|copying| copying.source_changed()).await;
         }
         if let Some(kept) = kept.filter(|kept| *kept != digest) {
-            copying.from.prove().await?;
-            return Err(Error::DigestMismatch {
+            if let Err(error) = copying.from.prove().await {
+                return copying.fail(|_| error).await;
+            }
+            let mismatch = move |copying: &Copying| Error::DigestMismatch {
                 path: copying.staged.target().clone(),
                 expected: Box::new(kept),
                 found: Box::new(digest),
-            });
+            };
+            return copying.fail(mismatch).await;
         }
         let (answer, stored) = oneshot::channel();
-        tokio::task::spawn_blocking(move || copying.publish(digest, replace, answer));
+        tokio::task::spawn_blocking(move || copying.into_inner().publish(digest, replace, answer));
         stored.await.map_err(|_| stopped())?
+    }
+}
+
+impl Aside<Copying> {
+    /// Gives the copy up, and answers when it is gone.
+    async fn fail<T: Send + 'static>(self, why: impl FnOnce(&Copying) -> Error + Send + 'static) -> Result<T> {
+        blocking(move || {
+            let copying = self.into_inner();
+            Err(why(&copying))
+        })
+        .await
     }
 }
 
@@ -88,8 +105,8 @@ impl Copying {
         let old = home.target(&place, &to, replace)?;
         home.sweep();
         home.check_disk(&to, from.size())?;
-        let booking = Booking::file(home.ledger(), from.size(), 0, old.is_none())?;
-        home.make_room()?;
+        let booking = Booking::file(home.ledger(), from.size(), None, old.is_none())?;
+        home.make_room();
         let id = StagingId::temporary(home.next_number());
         let mut staged = StagedFile::open(home, to, id, None, booking, None, Fate::Temporary)?;
         // Where the file system cannot share blocks, the next best way is tried step by step.

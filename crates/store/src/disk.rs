@@ -9,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::Path;
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, DirBuilder, DirBuilderExt as _};
+use cap_std::fs::{Dir, DirBuilder, DirBuilderExt as _, Permissions, PermissionsExt as _};
 use rustix::fs::{
     AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags, Stat, StatxFlags, Timespec, Timestamps,
     UTIME_OMIT, XattrFlags,
@@ -188,6 +188,35 @@ pub(crate) fn open_dir(parent: impl AsFd, name: &OsStr) -> Result<Dir, Errno> {
     let flags = DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = open_at(parent, name, flags)?;
     Ok(Dir::from_std_file(File::from(fd)))
+}
+
+/// As [`open_dir`], but `EXDEV` where another file system is mounted there.
+pub(crate) fn open_dir_of_mount(parent: &Dir, name: &OsStr) -> Result<Dir, Errno> {
+    let flags = DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match retry_on_intr(|| rustix::fs::openat2(parent, name, flags, Mode::empty(), ResolveFlags::NO_XDEV)) {
+        Err(Errno::NOSYS | Errno::PERM) => {
+            let dir = open_dir(parent, name)?;
+            if share_a_mount(parent, &dir)? {
+                Ok(dir)
+            } else {
+                Err(Errno::XDEV)
+            }
+        }
+        opened => Ok(Dir::from_std_file(File::from(opened?))),
+    }
+}
+
+/// Lets the owner of an open directory do everything in it.
+pub(crate) fn grant_owner(dir: &Dir) -> Result<(), Errno> {
+    let mode = Mode::from_raw_mode(rustix::fs::fstat(dir)?.st_mode) | Mode::RWXU;
+    rustix::fs::fchmod(dir, mode)
+}
+
+/// The same for a directory that cannot be opened. A link that is swapped in leads no further than `parent`.
+pub(crate) fn grant_owner_at(parent: &Dir, name: &OsStr) -> Result<(), Errno> {
+    let mode = Permissions::from_mode(PRIVATE_MODE);
+    let granted = parent.set_permissions(name, mode);
+    granted.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::ACCESS))
 }
 
 fn open_at(parent: impl AsFd, name: &OsStr, flags: OFlags) -> Result<OwnedFd, Errno> {

@@ -1,8 +1,8 @@
 //! One user's home: an open directory handle and everything that is shared by those who use it.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use cap_std::fs::Dir;
@@ -16,10 +16,10 @@ use crate::error::{Error, Result};
 use crate::kept;
 use crate::leftovers::Leftovers;
 use crate::path::{FilePath, RESERVED_NAME};
-use crate::quota::{Ledger, Quota, Usage};
+use crate::quota::{Booking, Ledger, Quota, Usage};
 use crate::slots::Slots;
 use crate::source::Sources;
-use crate::staging::{self, StagingId};
+use crate::staging::{self, StagedUpload, StagingId};
 use crate::store::Shared;
 use crate::trash::Trash;
 use crate::tree::Tree;
@@ -43,6 +43,8 @@ pub use trash::{Disposal, Restored, TrashItem, Wanted};
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 /// How often it is tried meanwhile.
 const LOCK_INTERVAL: Duration = Duration::from_millis(20);
+/// How often the processor is offered to whoever holds the lock of names, before it counts as held for long.
+const MOMENT_YIELDS: usize = 16;
 
 /// A user's home. Clones share it.
 #[derive(Clone)]
@@ -68,6 +70,8 @@ pub(crate) struct HomeState {
     /// How often that was locked, for a recount to know whether anything changed.
     name_changes: AtomicU64,
     numbers: AtomicU64,
+    /// Whether a thread is about to bring the trash within its bounds.
+    is_tidied_soon: AtomicBool,
     /// Locked for as long as this process has the home open.
     _lock: std::fs::File,
 }
@@ -136,7 +140,7 @@ impl HomeState {
         let clock = HomeClock::open(&reserved)?;
         staging::recover(&staging, &ledger, shared.options().staging_expiry, &clock)?;
         let trash = disk::open_or_create_private(&reserved, "trash").map_err(fail("open or create the trash of"))?;
-        let (trash, tally) = Trash::open(trash, &tree, &clock)?;
+        let (trash, tally) = Trash::open(trash, &reserved, &tree, &clock)?;
         ledger.add_trash(tally);
         Ok(Self {
             shared,
@@ -152,6 +156,7 @@ impl HomeState {
             names: Mutex::new(()),
             name_changes: AtomicU64::new(0),
             numbers: AtomicU64::new(0),
+            is_tidied_soon: AtomicBool::new(false),
             _lock: lock,
         })
     }
@@ -192,6 +197,23 @@ impl HomeState {
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         self.name_changes.fetch_add(1, Ordering::SeqCst);
         names
+    }
+
+    /// The same if nobody holds it for more than a moment.
+    pub(crate) fn try_lock_names(&self) -> Option<MutexGuard<'_, ()>> {
+        for _ in 0..MOMENT_YIELDS {
+            let names = match self.names.try_lock() {
+                Ok(names) => names,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => {
+                    std::thread::yield_now();
+                    continue;
+                }
+            };
+            self.name_changes.fetch_add(1, Ordering::SeqCst);
+            return Some(names);
+        }
+        None
     }
 
     /// How often the names of this home were locked: the same as before where none has changed meanwhile.
@@ -240,6 +262,8 @@ impl HomeState {
     /// whether there was one.
     pub(crate) fn discard_staged(&self, id: &StagingId) -> Result<bool> {
         let staged = staging::staged_bytes(&self.staging, id)?;
+        // A recount leaves alone what is between the disk and its count.
+        let _moving = Booking::nothing(&self.ledger);
         let deletion = staging::delete(&self.staging, id);
         if let Some(bytes) = staged
             && deletion.is_gone
@@ -250,33 +274,49 @@ impl HomeState {
     }
 
     /// Deletes what has been kept for long enough, in the staging folder and in the trash, and keeps what
-    /// the clock shows. Returns how many staged uploads are gone.
+    /// the clock shows. Returns how many staged uploads are gone. Each part is done whatever becomes of the
+    /// others: a full disk refuses to keep the clock, and is emptied by the rest.
     pub(crate) fn expire(&self) -> Result<u64> {
-        self.clock.save(&self.reserved)?;
-        self.expire_trash()?;
-        let now = self.clock.now();
-        let expiry = self.shared.options().staging_expiry;
-        let mut expired = 0;
+        self.expire_trash();
         while self.sweep() {}
-        for (id, upload) in staging::list(&self.staging, now)? {
-            if upload.idle.is_some() && !upload.has_expired(expiry) {
-                continue;
-            }
-            // One that is running is not expired, however slow. One that ended meanwhile is young.
-            let Some(_claim) = self.slots.try_claim(&id) else {
-                continue;
-            };
-            let Some(upload) = staging::look(&self.staging, &id, now)? else {
-                continue;
-            };
-            if upload.idle.is_none() {
-                staging::rest(&self.staging, &id, &self.clock)?;
-            } else if upload.has_expired(expiry) && self.discard_staged(&id)? {
-                tracing::info!(path = %upload.path, bytes = upload.staged, "staged upload expired");
-                expired += 1;
+        let (mut expired, mut failed) = (0, None);
+        for id in staging::ids(&self.staging)? {
+            match id.and_then(|id| self.expire_staged(&id)) {
+                Ok(is_gone) => expired += u64::from(is_gone),
+                Err(error) => drop(failed.get_or_insert(error)),
             }
         }
-        Ok(expired)
+        // At the end, when there is room for it.
+        if let Err(error) = self.clock.save(&self.reserved) {
+            failed.get_or_insert(error);
+        }
+        failed.map_or(Ok(expired), Err)
+    }
+
+    /// Deletes a staged upload that nobody has worked on for long enough.
+    fn expire_staged(&self, id: &StagingId) -> Result<bool> {
+        let now = self.clock.now();
+        let expiry = self.shared.options().staging_expiry;
+        let rests = |upload: &StagedUpload| upload.idle.is_some() && !upload.has_expired(expiry);
+        if staging::look(&self.staging, id, now)?.is_none_or(|upload| rests(&upload)) {
+            return Ok(false);
+        }
+        // One that is running is not expired, however slow. One that ended meanwhile is young.
+        let Some(_claim) = self.slots.try_claim(id) else {
+            return Ok(false);
+        };
+        let Some(upload) = staging::look(&self.staging, id, now)?.filter(|upload| !rests(upload)) else {
+            return Ok(false);
+        };
+        if upload.idle.is_none() {
+            staging::rest(&self.staging, id, &self.clock)?;
+            return Ok(false);
+        }
+        let is_gone = self.discard_staged(id)?;
+        if is_gone {
+            tracing::info!(path = %upload.path, bytes = upload.staged, "staged upload expired");
+        }
+        Ok(is_gone)
     }
 
     fn disk_free(&self, path: &FilePath) -> Result<u64> {

@@ -1,10 +1,13 @@
 //! Staged files that nobody wants and that could not be deleted, because the disk failed or became read-only. They
 //! count until they are gone; whoever stages something next tries again.
 
+use std::ffi::OsStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::error::Result;
+use crate::disk;
+use crate::error::{Error, Result};
 use crate::home::HomeState;
+use crate::quota::Booking;
 use crate::staging::{self, StagingId};
 
 /// The leftovers of a home, the oldest first.
@@ -42,6 +45,17 @@ impl HomeState {
             .map_or(Ok(()), |leftover| self.delete_leftover(leftover))
     }
 
+    /// Discards staged bytes that have a second name: a publication by two steps was ended between them, and
+    /// whoever writes to them writes to what is published. The caller has claimed them.
+    pub(crate) fn unlink_published(&self, id: &StagingId) -> Result<()> {
+        let found = disk::find_at(self.staging(), OsStr::new(&id.part()));
+        let found = found.map_err(|errno| Error::io("look at", &id.part(), errno))?;
+        if found.is_some_and(|part| part.links > 1) {
+            self.discard_staged(id)?;
+        }
+        Ok(())
+    }
+
     /// Tries to delete the oldest leftover. Returns whether there was one and it is gone.
     pub(crate) fn sweep(&self) -> bool {
         let Some(leftover) = self.leftovers().take(|_| true) else {
@@ -56,6 +70,8 @@ impl HomeState {
     }
 
     fn delete_leftover(&self, leftover: Leftover) -> Result<()> {
+        // As where an upload is discarded.
+        let _moving = Booking::nothing(self.ledger());
         let deletion = staging::delete(self.staging(), &leftover.id);
         if deletion.is_gone {
             self.ledger().remove_staged(leftover.bytes);

@@ -20,7 +20,8 @@ const STEP_BYTES: u64 = 4 * 1024 * 1024;
 pub struct Quota {
     /// Bytes in regular files, staged ones included.
     pub bytes: Option<u64>,
-    /// Files, directories, links and whatever else has a name, the trash included.
+    /// Files, directories, links and whatever else has a name, the trash included, and uploads that wait to be
+    /// resumed.
     pub entries: Option<u64>,
     /// What is kept of what was removed or replaced.
     pub trash: TrashPolicy,
@@ -93,6 +94,8 @@ struct Counts {
     reserved: u64,
     reserved_entries: u64,
     uploads: u64,
+    /// How many of the uploads have a booking, and so room for their entry if they need any.
+    attended: u64,
     /// Bookings that are alive.
     bookings: u64,
     /// How often a booking was made, or a staged file counted or discounted without one.
@@ -126,8 +129,22 @@ impl Counts {
         Ok(())
     }
 
+    /// Entries that exist, are being made, or are held by uploads that wait to be resumed: each takes two files
+    /// of the file system, so that they are bounded like any others.
+    fn taken_entries(&self) -> u64 {
+        self.stored.entries + self.reserved_entries + self.uploads.saturating_sub(self.attended)
+    }
+
     fn check_entries(&self, more: u64) -> Result<()> {
-        let used = self.stored.entries + self.reserved_entries;
+        self.check_entries_beside(self.taken_entries(), more)
+    }
+
+    /// For an upload that has waited, and counted while it did: those that still wait do not keep it out.
+    fn check_entry_of_upload(&self) -> Result<()> {
+        self.check_entries_beside(self.stored.entries + self.reserved_entries, 1)
+    }
+
+    fn check_entries_beside(&self, used: u64, more: u64) -> Result<()> {
         match self.quota.entries {
             Some(limit) if used.saturating_add(more) > limit => Err(Error::QuotaEntries { limit, used }),
             _ => Ok(()),
@@ -255,10 +272,7 @@ impl Ledger {
                     counts.quota.bytes,
                     counts.stored.bytes + counts.pending + counts.reserved + counts.trash.bytes,
                 )
-                || over(
-                    counts.quota.entries,
-                    counts.stored.entries + counts.reserved_entries + counts.trash.entries,
-                ))
+                || over(counts.quota.entries, counts.taken_entries() + counts.trash.entries))
     }
 
     /// Puts what a recount found in force; what was before comes back.
@@ -313,35 +327,49 @@ pub(crate) struct Booking {
     entry: bool,
     /// Whether the staged file is counted as an upload.
     upload: bool,
+    /// Whether it is counted as one that is attended to.
+    attends: bool,
 }
 
 impl Booking {
     /// Books room for one new directory.
     pub(crate) fn directory(ledger: &Arc<Ledger>) -> Result<Self> {
-        Self::file(ledger, 0, 0, true)
+        Self::file(ledger, 0, None, true)
     }
 
-    /// Books a file of `bytes`, of which `held` are staged and counted already; with `entry` also a
-    /// new name. Checks and takes in one step.
-    pub(crate) fn file(ledger: &Arc<Ledger>, bytes: u64, held: u64, entry: bool) -> Result<Self> {
+    /// Books nothing: while it lives, a recount leaves alone what is staged.
+    pub(crate) fn nothing(ledger: &Arc<Ledger>) -> Self {
+        Self::made(ledger, &mut ledger.lock(), 0, false, false)
+    }
+
+    /// Books a file of `bytes`, of which `held` are staged and counted already, as an upload; with `entry` also
+    /// a new name. Checks and takes in one step.
+    pub(crate) fn file(ledger: &Arc<Ledger>, bytes: u64, held: Option<u64>, entry: bool) -> Result<Self> {
         let mut counts = ledger.lock();
-        let more = bytes.saturating_sub(held);
+        let more = bytes.saturating_sub(held.unwrap_or(0));
         counts.check_bytes(more)?;
-        if entry {
-            counts.check_entries(1)?;
-            counts.reserved_entries += 1;
+        match held {
+            Some(_) if entry => counts.check_entry_of_upload()?,
+            None if entry => counts.check_entries(1)?,
+            _ => {}
         }
-        counts.reserved += more;
+        Ok(Self::made(ledger, &mut counts, more, entry, held.is_some()))
+    }
+
+    fn made(ledger: &Arc<Ledger>, counts: &mut Counts, reserved: u64, entry: bool, attends: bool) -> Self {
+        counts.reserved += reserved;
+        counts.reserved_entries += u64::from(entry);
+        counts.attended += u64::from(attends);
         counts.bookings += 1;
         counts.staged_changes += 1;
-        drop(counts);
-        Ok(Self {
+        Self {
             ledger: Arc::clone(ledger),
-            reserved: more,
+            reserved,
             staged: 0,
             entry,
             upload: false,
-        })
+            attends,
+        }
     }
 
     /// The staged file is open: it has the `held` bytes that are counted already, or is new.
@@ -349,7 +377,10 @@ impl Booking {
         self.staged = held.unwrap_or(0);
         self.upload = upload;
         if upload && held.is_none() {
-            self.ledger.lock().uploads += 1;
+            let mut counts = self.ledger.lock();
+            counts.uploads += 1;
+            counts.attended += 1;
+            self.attends = true;
         }
     }
 
@@ -400,7 +431,7 @@ impl Booking {
     pub(crate) fn allow_entry(&mut self) -> Result<()> {
         if !self.entry {
             let mut counts = self.ledger.lock();
-            counts.check_entries(1)?;
+            counts.check_entry_of_upload()?;
             counts.reserved_entries += 1;
             self.entry = true;
         }
@@ -417,9 +448,10 @@ impl Booking {
         if replaced.is_none() {
             counts.stored.entries += 1;
         }
-        if std::mem::take(&mut self.upload) {
-            counts.uploads = counts.uploads.saturating_sub(1);
-        }
+        counts.uploads = counts
+            .uploads
+            .saturating_sub(u64::from(std::mem::take(&mut self.upload)));
+        counts.attended -= u64::from(std::mem::take(&mut self.attends));
         self.staged = 0;
     }
 
@@ -435,9 +467,10 @@ impl Booking {
     pub(crate) fn discard(&mut self) {
         let mut counts = self.ledger.lock();
         counts.pending = counts.pending.saturating_sub(self.staged);
-        if std::mem::take(&mut self.upload) {
-            counts.uploads = counts.uploads.saturating_sub(1);
-        }
+        counts.uploads = counts
+            .uploads
+            .saturating_sub(u64::from(std::mem::take(&mut self.upload)));
+        counts.attended -= u64::from(std::mem::take(&mut self.attends));
         self.staged = 0;
     }
 }
@@ -447,8 +480,7 @@ impl Drop for Booking {
         let mut counts = self.ledger.lock();
         counts.reserved -= self.reserved;
         counts.bookings -= 1;
-        if self.entry {
-            counts.reserved_entries -= 1;
-        }
+        counts.attended -= u64::from(self.attends);
+        counts.reserved_entries -= u64::from(self.entry);
     }
 }

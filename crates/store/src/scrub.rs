@@ -179,15 +179,19 @@ struct Reading {
 }
 
 impl Home {
-    /// Begins to compare the stored files with their digests. Blocks for a moment.
+    /// Begins to compare the stored files with their digests.
     ///
     /// # Errors
     ///
     /// [`Error::Io`] if the home's directory cannot be read.
-    pub fn scrub(&self, options: ScrubOptions) -> Result<Scrub> {
-        let state = self.state();
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is changed.
+    pub async fn scrub(&self, options: ScrubOptions) -> Result<Scrub> {
+        let state = Arc::clone(self.state());
         let adopt = if options.adopt { Adopt::Owner } else { Adopt::Nobody };
-        Scrub::begin(state.tree().root(), Arc::clone(state.sources()), adopt, options)
+        blocking(move || Scrub::begin(state.tree().root(), Arc::clone(state.sources()), adopt, options)).await
     }
 }
 

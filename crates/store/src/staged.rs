@@ -175,7 +175,7 @@ impl StagedFile {
     pub(crate) fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
         let end = offset + bytes.len() as u64;
         if self.booking.allow(end)? {
-            self.home.make_room()?;
+            self.home.make_room();
         }
         let mut written = disk::write_at(&self.file, bytes, offset);
         while let Err(error) = &written
@@ -226,36 +226,32 @@ impl StagedFile {
         Ok(meta)
     }
 
-    /// Moves the file to its name in one step. After an error everything is as it was.
+    /// Moves the file to its name in one step. After an error everything is as it was. Call with the lock of names
+    /// held, and see to the room in the trash afterwards.
     pub(crate) fn publish(&mut self, replace: bool, folder: &mut LastFolder) -> Result<Published> {
-        let home = Arc::clone(&self.home);
-        let published = {
-            let _names = home.lock_names();
-            let place = folder.place(&home, &self.target, 1)?;
-            let old = home.occupant(&place, &self.target, replace)?;
-            let part = self.id.part();
-            let from = (home.staging(), part.as_ref());
-            let kept = match &old {
-                None => {
-                    self.booking.allow_entry()?;
-                    disk::rename_new(from, place.at()).map(|()| None)
-                }
-                Some(old) => {
-                    let own = disk::stat_fd(&self.file).map_or(old.id, |meta| meta.id);
-                    home.replace((&place, old, &self.target), own, || disk::rename_over(from, place.at()))
-                }
+        let home = &self.home;
+        let place = folder.place(home, &self.target, 1)?;
+        let old = home.occupant(&place, &self.target, replace)?;
+        let part = self.id.part();
+        let from = (home.staging(), part.as_ref());
+        let kept = match &old {
+            None => {
+                self.booking.allow_entry()?;
+                disk::rename_new(from, place.at()).map(|()| None)
             }
-            .map_err(|errno| Error::from_errno("publish", &self.target, errno))?;
-            self.booking.settle(old.map(|meta| meta.counted_bytes()));
-            self.end();
-            Published {
-                dir: place.dir,
-                replaced: old.is_some(),
-                kept,
+            Some(old) => {
+                let own = disk::stat_fd(&self.file).map_or(old.id, |meta| meta.id);
+                home.replace((&place, old, &self.target), own, || disk::rename_over(from, place.at()))
             }
-        };
-        home.tidy_trash();
-        Ok(published)
+        }
+        .map_err(|errno| Error::from_errno("publish", &self.target, errno))?;
+        self.booking.settle(old.map(|meta| meta.counted_bytes()));
+        self.end();
+        Ok(Published {
+            dir: place.dir,
+            replaced: old.is_some(),
+            kept,
+        })
     }
 
     /// Deletes the staged file and gives its bytes back.
@@ -340,7 +336,7 @@ impl StagedFile {
         let id = StagingId::of(target);
         let claim = home.slots().try_claim(&id);
         assert!(claim.is_some(), "somebody else is at {target}");
-        let booking = Booking::file(home.ledger(), size, 0, true)?;
+        let booking = Booking::file(home.ledger(), size, None, true)?;
         let fate = Fate::Keep {
             record: Record::new(target, Some(size), None, Timestamp::default()),
             saved: false,
@@ -364,7 +360,11 @@ mod tests {
         let target = FilePath::root().join("f".as_ref()).unwrap();
         let finish = [
             |staged: &mut StagedFile| staged.delete(),
-            |staged: &mut StagedFile| staged.publish(true, &mut LastFolder::default()).map(drop),
+            |staged: &mut StagedFile| {
+                let home = Arc::clone(staged.home());
+                let _names = home.lock_names();
+                staged.publish(true, &mut LastFolder::default()).map(drop)
+            },
         ];
         for finish in finish {
             let mut staged = StagedFile::of_new_upload(home.state(), &target, 9).unwrap();

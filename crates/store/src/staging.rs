@@ -198,18 +198,22 @@ fn remove_if_there(staging: &Dir, name: &str) -> Result<bool> {
     }
 }
 
-/// All staged uploads of this version that are on disk.
-pub(crate) fn list(staging: &Dir, now: Tick) -> Result<Vec<(StagingId, StagedUpload)>> {
+/// What is staged, of whatever version, in no order.
+pub(crate) fn ids(staging: &Dir) -> Result<impl Iterator<Item = Result<StagingId>> + use<>> {
+    let parts = |name: Result<String>| match name {
+        Ok(name) => stem(&name, PART).map(Ok),
+        Err(error) => Some(Err(error)),
+    };
+    Ok(names(staging)?.filter_map(parts))
+}
+
+/// All staged uploads of this version.
+#[cfg(any(test, fuzzing))]
+fn list(staging: &Dir, now: Tick) -> Result<Vec<(StagingId, StagedUpload)>> {
     let mut uploads = Vec::new();
-    for name in names(staging)? {
-        let Some(id) = stem(&name?, PART) else {
-            continue;
-        };
-        if let Found::Record(record) = read_record(staging, &id)?
-            && let Some(upload) = describe(staging, &id, &record, now)?
-        {
-            uploads.push((id, upload));
-        }
+    for id in ids(staging)? {
+        let id = id?;
+        uploads.extend(look(staging, &id, now)?.map(|upload| (id, upload)));
     }
     Ok(uploads)
 }
@@ -217,10 +221,8 @@ pub(crate) fn list(staging: &Dir, now: Tick) -> Result<Vec<(StagingId, StagedUpl
 /// Bytes and number of all staged uploads on disk, of whatever version.
 pub(crate) fn count(staging: &Dir) -> Result<(u64, u64)> {
     let mut staged = (0, 0);
-    for name in names(staging)? {
-        if let Some(id) = stem(&name?, PART)
-            && let Some(bytes) = staged_bytes(staging, &id)?
-        {
+    for id in ids(staging)? {
+        if let Some(bytes) = staged_bytes(staging, &id?)? {
             staged.0 += bytes;
             staged.1 += 1;
         }
@@ -237,36 +239,46 @@ pub(crate) fn look(staging: &Dir, id: &StagingId, now: Tick) -> Result<Option<St
 }
 
 /// Puts the folder in order after whatever ended the last process: counts what can be resumed,
-/// deletes what has expired or belongs to nothing, leaves foreign versions alone.
+/// deletes what has expired or belongs to nothing, leaves foreign versions alone. What cannot be written or
+/// deleted is no reason to keep the user out.
 pub(crate) fn recover(staging: &Dir, ledger: &Ledger, expiry: Duration, clock: &HomeClock) -> Result<()> {
     for name in names(staging)? {
         let name = name?;
         if let Some(id) = stem(&name, PART) {
-            let size = disk::stat_at(staging, OsStr::new(&name)).map_or(0, |meta| meta.size);
-            match read_record(staging, &id)? {
+            let part = disk::find_at(staging, OsStr::new(&name)).ok().flatten();
+            let is_alive = match read_record(staging, &id)? {
                 Found::Foreign(version) => {
                     tracing::warn!(file = name, version, "staged upload of another version left alone");
-                    ledger.add_staged(size);
+                    true
                 }
-                Found::Record(record) => {
-                    if is_alive(staging, &id, record, expiry, clock)? {
-                        ledger.add_staged(size);
-                    } else {
-                        delete(staging, &id).result?;
-                    }
-                }
-                Found::Nothing => drop(delete(staging, &id).result?),
+                // The process ended between the two steps of a publication, or somebody has given it a name.
+                Found::Record(_) if part.is_some_and(|part| part.links > 1) => false,
+                Found::Record(record) => is_alive(staging, &id, record, expiry, clock)?,
+                Found::Nothing => false,
+            };
+            if is_alive || !tolerate(delete(staging, &id)) {
+                ledger.add_staged(part.map_or(0, |part| part.size));
             }
         } else if let Some(id) = stem(&name, RECORD) {
             let part = disk::find_at(staging, OsStr::new(&id.part())).unwrap_or(None);
             if part.is_none() && !matches!(read_record(staging, &id)?, Found::Foreign(_)) {
-                remove_if_there(staging, &name)?;
+                tolerate(delete(staging, &id));
             }
-        } else if name.ends_with(TEMPORARY) {
-            remove_if_there(staging, &name)?;
+        } else if name.ends_with(TEMPORARY)
+            && let Err(error) = remove_if_there(staging, &name)
+        {
+            tracing::warn!(%error, "half a staging record stays behind");
         }
     }
     Ok(())
+}
+
+/// Takes note of a failure that the next opening of the home gets over. Whether the bytes are gone.
+fn tolerate(deletion: Deletion) -> bool {
+    if let Err(error) = deletion.result {
+        tracing::warn!(%error, "staged file stays behind");
+    }
+    deletion.is_gone
 }
 
 /// Whether an upload that was found can still be resumed. One that somebody worked on when the last
@@ -274,7 +286,12 @@ pub(crate) fn recover(staging: &Dir, ledger: &Ledger, expiry: Duration, clock: &
 fn is_alive(staging: &Dir, id: &StagingId, mut record: Record, expiry: Duration, clock: &HomeClock) -> Result<bool> {
     match record.idle_since {
         Some(tick) => clock.at_least(tick),
-        None => record.rest_now(staging, id, clock)?,
+        None => {
+            // On a full disk it does so in memory, until an expiry finds room for the record.
+            if let Err(error) = record.rest_now(staging, id, clock) {
+                tracing::warn!(%error, "staging record not brought up to date");
+            }
+        }
     }
     let upload = describe(staging, id, &record, clock.now())?;
     Ok(upload.is_some_and(|upload| !upload.has_expired(expiry)))
@@ -339,7 +356,7 @@ fn parse(text: &[u8]) -> Found {
     }
 }
 
-fn names(staging: &Dir) -> Result<impl Iterator<Item = Result<String>>> {
+fn names(staging: &Dir) -> Result<impl Iterator<Item = Result<String>> + use<>> {
     let fail = |errno| Error::io("list", "the staging folder", errno);
     let names = Names::of(staging).map_err(fail)?;
     Ok(names.filter_map(move |name| match name {

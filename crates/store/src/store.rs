@@ -62,7 +62,7 @@ type HomeCell = tokio::sync::Mutex<Option<Home>>;
 /// What all homes share.
 pub(crate) struct Shared {
     options: RwLock<StoreOptions>,
-    committer: Committer,
+    committer: Arc<Committer>,
 }
 
 impl Shared {
@@ -70,7 +70,7 @@ impl Shared {
         *self.options.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn committer(&self) -> &Committer {
+    pub(crate) fn committer(&self) -> &Arc<Committer> {
         &self.committer
     }
 }
@@ -81,7 +81,7 @@ impl Store {
         Self {
             shared: Arc::new(Shared {
                 options: RwLock::new(options),
-                committer: Committer::default(),
+                committer: Arc::default(),
             }),
             homes: Arc::default(),
             known: Arc::default(),

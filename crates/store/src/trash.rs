@@ -22,8 +22,10 @@ use crate::quota::Tally;
 use crate::tree::{Names, Tree};
 use crate::walk::{self, Removed};
 
+mod ids;
 mod record;
 
+use ids::Ids;
 pub use record::Reason;
 pub(crate) use record::Record;
 use record::{Found, TEMPORARY};
@@ -46,6 +48,27 @@ pub(crate) struct Item {
     foreign: Option<u64>,
     /// When it came, by the home's clock.
     pub(crate) at: u64,
+    /// Whether it lies in its grave, where nobody sees it and what is left waits to be deleted.
+    doomed: bool,
+    /// Whether it could not be deleted. It counts, and is passed over until the next expiry.
+    stuck: bool,
+    /// Whether the log was told so.
+    pub(crate) is_told: bool,
+}
+
+impl Item {
+    fn new(is_dir: bool, tally: Tally) -> Self {
+        Self {
+            tally,
+            is_dir,
+            path_hash: 0,
+            foreign: None,
+            at: 0,
+            doomed: false,
+            stuck: false,
+            is_told: false,
+        }
+    }
 }
 
 pub(crate) struct Trash {
@@ -60,36 +83,39 @@ pub(crate) struct Trash {
 #[derive(Default)]
 struct Items {
     by_id: BTreeMap<u64, Item>,
-    next: u64,
+    ids: Ids,
 }
 
 impl Trash {
-    /// Puts the folder in order after whatever ended the last process, and counts what is in it.
-    pub(crate) fn open(dir: Dir, home: &Tree, clock: &HomeClock) -> Result<(Self, Tally)> {
-        let mut items = Items::default();
+    /// Puts the folder in order after whatever ended the last process, and counts what is in it. What cannot
+    /// be deleted, or recorded on a full disk, is no reason to keep the user out.
+    pub(crate) fn open(dir: Dir, reserved: &Dir, home: &Tree, clock: &HomeClock) -> Result<(Self, Tally)> {
+        let mut items = Items {
+            ids: Ids::open(reserved),
+            ..Items::default()
+        };
         let mut total = Tally::default();
         for name in names(&dir)? {
-            if let Some(number) = name.strip_suffix(GONE) {
-                if number.parse::<u64>().is_ok() {
-                    bury(
-                        (&dir, OsStr::new(&name)),
-                        |_, (dir, name)| disk::unlink(dir, name),
-                        &mut Removed::default(),
-                    )?;
-                }
+            let (id, found) = if let Some(number) = name.strip_suffix(GONE) {
+                let Ok(id) = number.parse() else { continue };
+                (id, finish_burial(&dir, id)?)
             } else if let Some(id) = record::id_of(&name) {
-                items.next = items.next.max(id + 1);
                 if stat(&dir, id)?.is_none() && !matches!(record::read(&dir, id)?, Found::Foreign(_)) {
-                    record::delete(&dir, id)?;
+                    tolerate(record::delete(&dir, id));
                 }
-            } else if name.ends_with(TEMPORARY) {
-                remove(&dir, &name)?;
+                (id, None)
             } else if let Ok(id) = name.parse() {
-                items.next = items.next.max(id + 1);
-                if let Some(item) = recover(&dir, id, home, clock)? {
-                    total.add(item.tally);
-                    items.by_id.insert(id, item);
+                (id, recover(&dir, id, home, clock)?)
+            } else {
+                if name.ends_with(TEMPORARY) {
+                    tolerate(remove(&dir, &name));
                 }
+                continue;
+            };
+            items.ids.beyond(id);
+            if let Some(item) = found {
+                total.add(item.tally);
+                items.by_id.insert(id, item);
             }
         }
         let trash = Self {
@@ -105,12 +131,8 @@ impl Trash {
     }
 
     /// A number for a new item, with its record on disk.
-    pub(crate) fn announce(&self, record: &Record) -> Result<(u64, std::fs::File)> {
-        let id = {
-            let mut items = self.items();
-            items.next += 1;
-            items.next - 1
-        };
+    pub(crate) fn announce(&self, record: &Record, reserved: &Dir) -> Result<(u64, std::fs::File)> {
+        let id = self.items().ids.take(reserved);
         Ok((id, record.save(&self.dir, id)?))
     }
 
@@ -125,11 +147,9 @@ impl Trash {
     /// The announced item is there.
     pub(crate) fn insert(&self, id: u64, record: &Record, is_dir: bool, tally: Tally) {
         let item = Item {
-            tally,
-            is_dir,
             path_hash: path_hash(record.path()),
-            foreign: None,
             at: record.at(),
+            ..Item::new(is_dir, tally)
         };
         self.items().by_id.insert(id, item);
     }
@@ -206,7 +226,14 @@ impl Trash {
         let mut gone = item.tally;
         if let Some(left) = left {
             gone.subtract(left);
-            self.items().by_id.insert(id, Item { tally: left, ..item });
+            let item = Item {
+                tally: left,
+                doomed: item.is_dir && self.stat(id).is_ok_and(|found| found.is_none()),
+                stuck: true,
+                is_told: true,
+                ..item
+            };
+            self.items().by_id.insert(id, item);
         }
         (gone, result)
     }
@@ -239,30 +266,35 @@ impl Trash {
     }
 
     /// A number for a directory that is to be deleted for good, and its name in the folder.
-    pub(crate) fn grave(&self) -> (u64, OsString) {
-        let mut items = self.items();
-        items.next += 1;
-        let id = items.next - 1;
+    pub(crate) fn grave(&self, reserved: &Dir) -> (u64, OsString) {
+        let id = self.items().ids.take(reserved);
         (id, grave(id))
     }
 
     /// A directory under the name of its grave: an item that nobody sees until it is deleted.
     pub(crate) fn insert_doomed(&self, id: u64, tally: Tally) {
         let item = Item {
-            tally,
-            is_dir: true,
-            path_hash: 0,
-            foreign: None,
-            at: 0,
+            doomed: true,
+            ..Item::new(true, tally)
         };
         self.items().by_id.insert(id, item);
     }
 
-    /// The oldest item that may be deleted.
+    /// The oldest item that may be deleted, and can be as far as is known.
     pub(crate) fn oldest(&self) -> Option<(u64, Item)> {
         let items = self.items();
-        let mut oldest = items.by_id.iter().filter(|(_, item)| item.foreign.is_none());
+        let mut oldest = items.by_id.iter().filter(|(_, item)| item.foreign.is_none() && !item.stuck);
         oldest.next().map(|(id, item)| (*id, *item))
+    }
+
+    /// Has another try made at what could not be deleted. Returns what waits for nothing else.
+    pub(crate) fn try_again(&self) -> Vec<(u64, Item)> {
+        let mut items = self.items();
+        for item in items.by_id.values_mut() {
+            item.stuck = false;
+        }
+        let doomed = items.by_id.iter().filter(|(_, item)| item.doomed);
+        doomed.map(|(id, item)| (*id, *item)).collect()
     }
 
     /// Whether there are more items than are kept track of.
@@ -377,6 +409,29 @@ fn measure(dir: &Dir, id: u64) -> Result<Option<Tally>> {
     }
 }
 
+/// Deletes what lies in a grave, where the last process was ended while it did. What stays is an item.
+fn finish_burial(dir: &Dir, id: u64) -> Result<Option<Item>> {
+    let name = grave(id);
+    let unlink = |_: &Meta, (dir, name): At<'_>| disk::unlink(dir, name);
+    let Err(error) = bury((dir, &name), unlink, &mut Removed::default()) else {
+        return Ok(None);
+    };
+    tracing::warn!(%error, item = id, "stays in the trash and counts; it is tried again now and then");
+    Ok(measure(dir, id)?.map(|tally| Item {
+        doomed: true,
+        stuck: true,
+        is_told: true,
+        ..Item::new(true, tally)
+    }))
+}
+
+/// Takes note of a failure that the next opening of the home gets over.
+fn tolerate(result: Result<()>) {
+    if let Err(error) = result {
+        tracing::warn!(%error, "the trash is not quite in order");
+    }
+}
+
 /// An item as it is found when the home is opened; `None` if it is none.
 fn recover(dir: &Dir, id: u64, home: &Tree, clock: &HomeClock) -> Result<Option<Item>> {
     let (Some(meta), Some(tally)) = (stat(dir, id)?, measure(dir, id)?) else {
@@ -387,34 +442,33 @@ fn recover(dir: &Dir, id: u64, home: &Tree, clock: &HomeClock) -> Result<Option<
         Found::Foreign(version) => {
             tracing::warn!(item = id, version, "item in the trash of another version left alone");
             return Ok(Some(Item {
-                tally,
-                is_dir,
-                path_hash: 0,
                 foreign: Some(version),
-                at: 0,
+                ..Item::new(is_dir, tally)
             }));
         }
         Found::Record(record) => record,
         Found::Nothing => {
             // A power cut took the record, not the file.
             let record = Record::lost(id, clock.now());
-            record.save(dir, id)?;
+            tolerate(record.save(dir, id).map(drop));
             record
         }
     };
     clock.at_least(record.at());
     if meta.links > 1 && stands_at(home, record.path(), &meta) {
         // A replacement that was ended between keeping the old version and publishing the new one.
-        remove(dir, &id.to_string())?;
-        record::delete(dir, id)?;
-        return Ok(None);
+        match remove(dir, &id.to_string()) {
+            Ok(()) => {
+                tolerate(record::delete(dir, id));
+                return Ok(None);
+            }
+            failed => tolerate(failed),
+        }
     }
     Ok(Some(Item {
-        tally,
-        is_dir,
         path_hash: path_hash(record.path()),
-        foreign: None,
         at: record.at(),
+        ..Item::new(is_dir, tally)
     }))
 }
 

@@ -12,19 +12,21 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::blocking::{blocking, stopped};
+use crate::blocking::{blocking, drop_aside, stopped};
 use crate::commit::Stored;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::path::FilePath;
 use crate::slots::Denied;
-use crate::staging::{self, StagedUpload, StagingId};
+use crate::staging::StagingId;
 use crate::time::Timestamp;
 
+mod listing;
 mod queue;
 mod small;
 mod writer;
 
+pub use listing::StagedListing;
 pub use small::{SmallUpload, SmallWork};
 use queue::{Queue, Queued, Run};
 use writer::Writer;
@@ -140,18 +142,9 @@ impl Home {
         })
     }
 
-    /// All uploads that are staged, except running ones of less than 64 KiB.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe: nothing is changed.
-    pub async fn uploads(&self) -> Result<Vec<StagedUpload>> {
-        let state = Arc::clone(self.state());
-        blocking(move || {
-            let uploads = staging::list(state.staging(), state.clock().now())?;
-            Ok(uploads.into_iter().map(|(_, upload)| upload).collect())
-        })
-        .await
+    /// All uploads that are staged, except running ones of less than 64 KiB; see [`StagedListing::next_page`].
+    pub fn uploads(&self) -> StagedListing {
+        StagedListing::new(Arc::clone(self.state()))
     }
 
     /// Deletes what is staged for `path`, also by another version of the store, and gives its bytes
@@ -477,12 +470,12 @@ impl Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         self.queue.abandon();
-        // Detaching may write or delete a file, which is no work for the runtime's own threads. A
-        // writer that is away detaches where it is.
-        if let Side::Here(writer) = std::mem::replace(&mut self.side, Side::Gone)
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            runtime.spawn_blocking(move || drop(writer));
+        // Detaching may write or delete a file, which is no work for the runtime's own threads. A writer that
+        // is away detaches where it is, or with its job if that is done already.
+        match std::mem::replace(&mut self.side, Side::Gone) {
+            Side::Here(writer) => drop_aside(writer),
+            Side::Away(job) => drop_aside(job),
+            Side::Gone => {}
         }
     }
 }

@@ -279,7 +279,7 @@ async fn scrub(user: &str, home: &ftp_store::Home, rate: Option<u64>, adopt: boo
         part: None,
     };
     let began = Instant::now();
-    let mut scrub = match home.scrub(options) {
+    let mut scrub = match home.scrub(options).await {
         Ok(scrub) => scrub,
         Err(error) => return line.say(failed(user, &error)).await,
     };

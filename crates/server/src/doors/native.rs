@@ -61,12 +61,8 @@ impl Door {
         permit: Permit,
         tls: Option<Arc<rustls::ServerConfig>>,
     ) {
-        let knock = permit.knock();
-        if !knock.is_zero() {
-            tokio::select! {
-                () = self.drain.cancelled() => return,
-                () = tokio::time::sleep(knock) => {}
-            }
+        if !self.lets_in(&permit, peer, session).await {
+            return;
         }
         // Without it, small replies would wait for the client's acknowledgements.
         let _ = tcp.set_nodelay(true);
@@ -87,6 +83,23 @@ impl Door {
         match tls::binding(&stream) {
             Ok(binding) => self.talk(stream, binding, peer, session, permit).await,
             Err(error) => audit::failure(Some(session), "cannot bind the login to TLS", &error),
+        }
+    }
+
+    /// Lets a connection wait that comes too soon after others of its address. Whether it still has its place then.
+    async fn lets_in(&self, permit: &Permit, peer: SocketAddr, session: u64) -> bool {
+        if permit.knock().is_zero() {
+            return true;
+        }
+        tokio::select! {
+            biased;
+            () = self.drain.cancelled() => false,
+            // The place is somebody else's by now, and the descriptor is one too many.
+            () = permit.displaced().cancelled() => {
+                self.login_failed(session, peer, None, DISPLACED);
+                false
+            }
+            () = tokio::time::sleep(permit.knock()) => true,
         }
     }
 

@@ -125,7 +125,7 @@ impl HomeState {
             return Err(Error::Exists { path: path.clone() });
         }
         let mut booking = Booking::directory(self.ledger())?;
-        self.make_room()?;
+        self.make_room();
         let place = {
             let _names = self.lock_names();
             let place = self.tree().place(path)?;
@@ -175,7 +175,7 @@ impl HomeState {
         // The new name first: a power cut between the two leaves both rather than none.
         self.sync_names(&target.dir, to)?;
         self.sync_names(&source.dir, from)?;
-        self.tidy_trash();
+        self.make_room();
         Ok(())
     }
 

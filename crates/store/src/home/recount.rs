@@ -381,6 +381,7 @@ fn fail(errno: Errno) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quota::Booking;
     use crate::{Quota, Store, StoreOptions};
 
     #[tokio::test]
@@ -410,5 +411,21 @@ mod tests {
             }
             assert_eq!(count(known).tally.bytes, bytes, "{is_settled} {is_same}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_between_the_disk_and_its_count_is_left_alone() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::new(StoreOptions::default());
+        let home = store.open_home(temp.path(), Quota::default()).await.unwrap();
+        let ledger = home.state().ledger();
+        ledger.add_staged(5);
+        // Its file is deleted, and not discounted yet.
+        let moving = Booking::nothing(ledger);
+        assert!(!home.recount(Pace::FULL).await.unwrap().with_staged);
+        ledger.remove_staged(5);
+        drop(moving);
+        let recount = home.recount(Pace::FULL).await.unwrap();
+        assert!(recount.with_staged && !recount.has_drift(), "{recount:?}");
     }
 }

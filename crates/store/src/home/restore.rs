@@ -233,7 +233,7 @@ impl HomeState {
         if !is_whole || kept.is_none() {
             self.sync_names(&source.dir, to)?;
         }
-        self.tidy_trash();
+        self.make_room();
         Ok(Restored {
             path: to.clone(),
             id,

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cap_std::fs::Dir;
@@ -14,7 +15,7 @@ use rustix::io::Errno;
 
 use super::namespace::stat;
 use super::{Home, HomeState};
-use crate::blocking::blocking;
+use crate::blocking::{aside, blocking};
 use crate::disk::{self, At, FileId, Kind, Meta};
 use crate::error::{Error, Result};
 use crate::path::FilePath;
@@ -165,7 +166,7 @@ impl Home {
     /// # Errors
     ///
     /// [`Error::TrashVersion`] if one of `ids` was kept by another version, before anything is deleted;
-    /// [`Error::Io`] and [`Error::ReadOnly`]: what was deleted before stays deleted.
+    /// [`Error::Io`] and [`Error::ReadOnly`], the first one: everything else is deleted nevertheless.
     ///
     /// # Cancel safety
     ///
@@ -173,7 +174,7 @@ impl Home {
     pub async fn purge(&self, ids: Option<Vec<u64>>) -> Result<Removed> {
         let state = Arc::clone(self.state());
         blocking(move || {
-            let mut gone = Removed::default();
+            let (mut gone, mut failed) = (Removed::default(), None);
             let ids = ids.unwrap_or_else(|| {
                 let all = state.trash().newest(u64::MAX, usize::MAX, |_| true);
                 all.into_iter().map(|(id, _)| id).collect()
@@ -183,14 +184,20 @@ impl Home {
                 // Anew for each: whoever restores something does not wait for all of it.
                 let _room = state.trash().lock_room();
                 let Some(item) = state.trash().item(id) else { continue };
-                let tally = state.delete_item(id)?;
+                let tally = match state.delete_item(id) {
+                    Ok(tally) => tally,
+                    Err(error) => {
+                        failed.get_or_insert(error);
+                        continue;
+                    }
+                };
                 gone.bytes += tally.bytes;
                 gone.dirs += u64::from(item.is_dir && tally.entries > 0);
                 gone.files += tally.entries.saturating_sub(u64::from(item.is_dir));
             }
             // What is deleted for good does not come back with a power cut.
             state.sync_names(state.trash().dir(), &FilePath::root())?;
-            Ok(gone)
+            failed.map_or(Ok(gone), Err)
         })
         .await
     }
@@ -220,7 +227,7 @@ impl HomeState {
         };
         self.sync_kept(kept.as_ref(), path)?;
         self.sync_names(&place.dir, path)?;
-        self.tidy_trash();
+        self.make_room();
         Ok(removed)
     }
 
@@ -235,7 +242,7 @@ impl HomeState {
     /// Moves a file to the trash. `None` if it is not kept there: too large, or the file system cannot.
     /// Call with the lock of names held.
     fn discard(&self, place: &Place, meta: &Meta, path: &FilePath) -> Result<Option<KeptVersion>, Errno> {
-        let Some((id, record, kept)) = self.announce(path, Reason::Removed, meta) else {
+        let Some((id, record, kept)) = self.announce(path, Reason::Removed, meta.counted_bytes()) else {
             return Ok(None);
         };
         let name = trash::name(id);
@@ -261,14 +268,14 @@ impl HomeState {
         }
     }
 
-    /// Writes the record of something that is about to come into the trash, if it is kept.
-    fn announce(&self, path: &FilePath, reason: Reason, meta: &Meta) -> Option<(u64, Record, KeptVersion)> {
+    /// Writes the record of something of so many bytes that is about to come into the trash, if it is kept.
+    fn announce(&self, path: &FilePath, reason: Reason, bytes: u64) -> Option<(u64, Record, KeptVersion)> {
         let policy = self.ledger().trash_policy();
-        if policy.bytes == 0 || meta.counted_bytes() > policy.bytes {
+        if policy.bytes == 0 || bytes > policy.bytes {
             return None;
         }
         let record = Record::new(path, reason, self.clock().now());
-        let announced = self.trash().announce(&record).and_then(|(id, file)| {
+        let announced = self.trash().announce(&record, &self.reserved).and_then(|(id, file)| {
             let trash = self.trash().dir().try_clone();
             let trash = trash.map_err(|error| Error::io("open", "the trash", error))?;
             Ok((id, KeptVersion { record: file, trash }))
@@ -293,7 +300,7 @@ impl HomeState {
         rename: impl FnOnce() -> Result<(), Errno>,
     ) -> Result<Option<KeptVersion>, Errno> {
         let ids = [old.id, other];
-        let announced = self.announce(path, Reason::Replaced, old);
+        let announced = self.announce(path, Reason::Replaced, old.counted_bytes());
         let Some((id, record, kept)) = announced else {
             return self.sources().across(&ids, rename).map(|()| None);
         };
@@ -331,8 +338,9 @@ impl HomeState {
     /// Removes a directory and everything in it: counted first, so that nothing can fail once it is gone, then
     /// taken away by one rename.
     pub(super) fn discard_dir(&self, path: &FilePath, disposal: Disposal) -> Result<Removed> {
-        let keeps = disposal == Disposal::Trash && self.ledger().trash_policy().bytes > 0;
+        let keeps = disposal == Disposal::Trash;
         let fail = |errno| Error::from_errno("remove", path, errno);
+        let measured = self.measure_aside(path);
         let (place, removed, kept, doomed) = {
             let _names = self.lock_names();
             let place = self.tree().place(path)?;
@@ -340,11 +348,17 @@ impl HomeState {
             if meta.kind != Kind::Directory {
                 return Err(Error::NotDirectory { path: path.clone() });
             }
-            let removed = walk::measure(place.at()).map_err(fail)?;
-            let announced = keeps.then(|| self.announce(path, Reason::Removed, &meta)).flatten();
+            let removed = match measured {
+                // It is the same one, and nobody has changed a name since.
+                Some((removed, id, locked)) if id == meta.id && locked + 1 == self.times_names_were_locked() => removed,
+                _ => walk::measure_without_mounts(place.at()).map_err(fail)?,
+            };
+            let announced = keeps
+                .then(|| self.announce(path, Reason::Removed, removed.bytes))
+                .flatten();
             let (id, name) = match &announced {
                 Some((id, ..)) => (*id, trash::name(*id)),
-                None => self.trash().grave(),
+                None => self.trash().grave(&self.reserved),
             };
             disk::rename_new(place.at(), (self.trash().dir(), &name)).map_err(|errno| {
                 if announced.is_some() {
@@ -363,15 +377,28 @@ impl HomeState {
             let doomed = kept.is_none().then_some(id);
             (place, removed, kept, doomed)
         };
-        if let Some(id) = doomed {
+        let deleted = doomed.map_or(Ok(()), |id| {
             // A recount finds it in the trash and in its count, or in neither.
             let _room = self.trash().lock_room();
-            self.delete_item(id)?;
-        }
+            self.delete_item(id).map(drop)
+        });
         self.sync_kept(kept.as_ref(), path)?;
         self.sync_names(&place.dir, path)?;
-        self.tidy_trash();
-        Ok(removed)
+        self.make_room();
+        deleted.map(|()| removed)
+    }
+
+    /// Counts a directory before the lock of names is taken, so that nobody else of the home waits for a large
+    /// one, with which it is and how often that was locked by then. `None` for whatever is judged under the lock.
+    fn measure_aside(&self, path: &FilePath) -> Option<(Removed, FileId, u64)> {
+        let (place, locked) = {
+            // Whoever holds the lock has been counted already, and may change names yet.
+            let _names = self.lock_names();
+            (self.tree().place(path).ok()?, self.times_names_were_locked())
+        };
+        let meta = disk::stat_at(&place.dir, &place.name).ok()?;
+        let removed = walk::measure_without_mounts(place.at()).ok()?;
+        Some((removed, meta.id, locked))
     }
 
     fn unlink_at(&self, meta: &Meta, (dir, name): At<'_>) -> Result<(), Errno> {
@@ -385,17 +412,31 @@ impl HomeState {
     }
 
     /// Deletes the oldest items until quota, budget and number allow the rest. Call after what is new has
-    /// been booked and before it is written.
-    pub(crate) fn make_room(&self) -> Result<()> {
+    /// been booked and before it is written, and after something came into the trash. What cannot be deleted is passed over: it must not refuse its user
+    /// everything else.
+    pub(crate) fn make_room(&self) {
         if !self.is_trash_over() {
-            return Ok(());
+            return;
         }
         let _room = self.trash().lock_room();
         while self.is_trash_over() {
             let Some((id, item)) = self.trash().oldest() else { break };
-            self.give_way(id, &item, "room")?;
+            self.give_way(id, &item, "room");
         }
-        Ok(())
+    }
+
+    /// The same by a thread of its own, one for all who ask meanwhile: whoever publishes for several homes waits
+    /// for nobody's trash.
+    pub(crate) fn make_room_soon(self: &Arc<Self>) {
+        if !self.is_trash_over() || self.is_tidied_soon.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let home = Arc::clone(self);
+        aside(move || {
+            // Before the look: who comes later has another thread look.
+            home.is_tidied_soon.store(false, Ordering::SeqCst);
+            home.make_room();
+        });
     }
 
     /// Lets the trash give way until the file system has `bytes` free, if it can. Returns what is free.
@@ -405,9 +446,11 @@ impl HomeState {
             return Ok(left);
         }
         let _room = self.trash().lock_room();
+        // Whoever held the lock may have made room for both.
+        left = free()?;
         while left < bytes {
             let Some((id, item)) = self.trash().oldest() else { break };
-            self.give_way(id, &item, "disk")?;
+            self.give_way(id, &item, "disk");
             left = free()?;
         }
         Ok(left)
@@ -423,42 +466,40 @@ impl HomeState {
         let Some((id, item)) = self.trash().oldest() else {
             return false;
         };
-        let gone = self.give_way(id, &item, "disk");
-        gone.inspect_err(|error| tracing::warn!(%error, "the trash does not give way"))
-            .is_ok()
+        self.give_way(id, &item, "disk");
+        self.trash().item(id).is_none()
     }
 
-    /// Brings the trash within its bounds after something came into it, which is no reason to fail.
-    pub(crate) fn tidy_trash(&self) {
-        if let Err(error) = self.make_room() {
-            tracing::warn!(%error, "the trash is larger than it may be");
-        }
-    }
-
-    /// Deletes items that have been kept for long enough. Returns how many.
-    pub(super) fn expire_trash(&self) -> Result<u64> {
+    /// Deletes items that have been kept for long enough, and tries again to delete what stayed.
+    pub(super) fn expire_trash(&self) {
         let age = self.ledger().trash_policy().age.as_secs();
         let now = self.clock().now();
-        let mut expired = 0;
         let room = self.trash().lock_room();
+        for (id, item) in self.trash().try_again() {
+            self.give_way(id, &item, "removed");
+        }
         while let Some((id, item)) = self.trash().oldest()
             && item.at.saturating_add(age) <= now
         {
-            self.give_way(id, &item, "age")?;
-            expired += 1;
+            self.give_way(id, &item, "age");
         }
         drop(room);
-        self.make_room()?;
-        Ok(expired)
+        self.make_room();
     }
 
-    fn give_way(&self, id: u64, item: &Item, why: &'static str) -> Result<()> {
-        let record = self.trash().record(id)?;
-        self.delete_item(id)?;
-        if let Some(record) = record {
-            tracing::info!(path = %record.path(), bytes = item.tally.bytes, why, "left the trash");
+    /// Deletes an item; one that stays is told of once, and passed over by the next look for the oldest.
+    fn give_way(&self, id: u64, item: &Item, why: &'static str) {
+        let record = self.trash().record(id).ok().flatten();
+        let path = record.as_ref().map(|record| tracing::field::display(record.path()));
+        match self.delete_item(id) {
+            Ok(_) if path.is_some() => tracing::info!(path, bytes = item.tally.bytes, why, "left the trash"),
+            Ok(_) => {}
+            Err(error) if item.is_told => tracing::debug!(%error, item = id, "still in the trash"),
+            Err(error) => tracing::warn!(
+                %error, path, item = id,
+                "stays in the trash and counts, for it cannot be deleted; it is tried again now and then"
+            ),
         }
-        Ok(())
     }
 
     fn is_trash_over(&self) -> bool {

@@ -147,11 +147,11 @@ impl HomeState {
             place => place,
         }?;
         let is_new = self.occupant(&place, path, spec.replace)?.is_none();
-        let Ok(booking) = Booking::file(self.ledger(), size, 0, is_new) else {
+        let Ok(booking) = Booking::file(self.ledger(), size, None, is_new) else {
             // What an earlier upload has left may make the difference.
             return Ok(None);
         };
-        self.make_room()?;
+        self.make_room();
         let Some(mut staged) = StagedFile::open_new(Arc::clone(self), path.clone(), id, claim, booking)? else {
             return Ok(None);
         };

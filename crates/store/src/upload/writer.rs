@@ -49,6 +49,7 @@ impl Writer {
     ) -> Result<Self> {
         let is_new = check_target(home, &path, &spec)?;
         home.clear(&id)?;
+        home.unlink_published(&id)?;
         home.sweep();
         let found = staging::find(home.staging(), &id, &path)?;
         let on_disk = found.as_ref().map(|(_, length)| *length);
@@ -62,8 +63,8 @@ impl Writer {
             .map_or(0, |(_, length)| spec.size.unwrap_or(*length).min(*length));
         let total = spec.size.unwrap_or(held);
         home.check_disk(&path, total.saturating_sub(on_disk.unwrap_or(0)))?;
-        let booking = Booking::file(home.ledger(), total, on_disk.unwrap_or(0), is_new)?;
-        home.make_room()?;
+        let booking = Booking::file(home.ledger(), total, on_disk, is_new)?;
+        home.make_room();
         if spec.make_parents {
             home.make_parents(&path)?;
         }

@@ -1,10 +1,10 @@
 //! Quota: refused before the first byte, never passed by concurrent sessions, exact at rest.
 
 use bytes::Bytes;
-use ftp_store::{Disposal, Error, Quota, Resume, UploadSpec};
+use ftp_store::{Disposal, Error, Pace, Quota, Resume, UploadSpec};
 
 use crate::assert_err;
-use crate::rig::{Rig, path, put, sha256, spec, write};
+use crate::rig::{Rig, eventually, path, put, sha256, spec, write};
 
 fn entries(limit: u64) -> Quota {
     Quota {
@@ -152,4 +152,56 @@ async fn refused_upload_does_not_touch_what_is_staged() {
     );
     assert_eq!(rig.check_usage().await.pending, 60);
     assert_eq!(rig.home.begin_upload(&path("/f"), spec(80)).await.unwrap().held(), 60);
+}
+
+#[tokio::test]
+async fn uploads_that_wait_to_be_resumed_take_entries_and_keep_theirs() {
+    let rig = Rig::with_quota(Quota {
+        entries: Some(3),
+        ..Quota::default()
+    })
+    .await;
+    for name in ["/a", "/b", "/c"] {
+        let mut upload = rig.home.begin_upload(&path(name), spec(10)).await.unwrap();
+        write(&mut upload, 0, b"x").await.unwrap();
+    }
+    eventually(async || (rig.home.usage().await.unwrap().reserved == 0).then_some(())).await;
+    for _ in 0..2 {
+        assert_err!(
+            rig.home.begin_upload(&path("/d"), spec(10)).await,
+            Error::QuotaEntries { limit: 3, used: 3 }
+        );
+        assert_err!(
+            rig.home.make_dir(&path("/e"), false).await,
+            Error::QuotaEntries { limit: 3, used: 3 }
+        );
+        rig.home.recount(Pace::FULL).await.unwrap();
+    }
+    assert_eq!(rig.check_usage().await.uploads, 3);
+    // Each has its own, and another only when one is given back.
+    rig.put("/a", b"whole").await;
+    let resumed = rig.home.begin_upload(&path("/b"), spec(10)).await.unwrap();
+    assert_err!(
+        rig.home.begin_upload(&path("/d"), spec(10)).await,
+        Error::QuotaEntries { limit: 3, used: 3 }
+    );
+    drop(resumed);
+    rig.home.discard_upload(&path("/c")).await.unwrap();
+    rig.put("/d", b"x").await;
+    assert_err!(
+        rig.home.make_dir(&path("/e"), false).await,
+        Error::QuotaEntries { limit: 3, used: 3 }
+    );
+    // One that is to replace a file has its entry by that, and does not get another when that is moved away.
+    rig.home.discard_upload(&path("/b")).await.unwrap();
+    rig.put("/b", b"x").await;
+    let mut upload = rig.home.begin_upload(&path("/b"), spec(10)).await.unwrap();
+    write(&mut upload, 0, b"x").await.unwrap();
+    drop(upload);
+    rig.home.rename(&path("/b"), &path("/moved"), false).await.unwrap();
+    rig.check_usage().await;
+    assert_err!(
+        rig.home.begin_upload(&path("/b"), spec(10)).await,
+        Error::QuotaEntries { limit: 3, .. }
+    );
 }

@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 use bytes::{Bytes, BytesMut};
 use ftp_digest::{Algorithm, Digest, Hasher};
 use ftp_store::{
-    Durability, FilePath, Home, Kind, Quota, Result, Resume, Store, StoreOptions, Stored, Upload, UploadSpec, Usage,
+    Durability, FilePath, Home, Kind, Quota, Result, Resume, StagedUpload, Store, StoreOptions, Stored, Upload,
+    UploadSpec, Usage,
 };
 
 /// How long a test waits for something that must happen before it fails.
@@ -262,6 +263,15 @@ fn measure(top: &Path, counts: impl Fn(&Path) -> bool) -> std::io::Result<(u64, 
         }
     }
     Ok((bytes, entries))
+}
+
+/// Everything that is staged.
+pub(crate) async fn staged(home: &Home) -> Vec<StagedUpload> {
+    let (mut listing, mut all) = (home.uploads(), Vec::new());
+    while let Some(page) = listing.next_page().await.unwrap() {
+        all.extend(page);
+    }
+    all
 }
 
 /// All names of a directory, sorted, with their kinds.

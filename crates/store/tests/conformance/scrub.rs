@@ -35,7 +35,7 @@ async fn scrub_names_what_rotted_with_its_figures_and_leaves_it_as_it_is() {
     rotten[5_000_000] ^= 1;
     rig.rot("dir/rotten", &rotten);
     for adopt in [OPTIONS, ADOPT, OPTIONS] {
-        let (findings, summary) = run(rig.home.scrub(adopt).unwrap()).await;
+        let (findings, summary) = run(rig.home.scrub(adopt).await.unwrap()).await;
         let expected = Finding {
             path: Path::new("/dir/rotten").to_owned(),
             fault: ScrubFault::Damaged {
@@ -67,12 +67,12 @@ async fn files_without_a_true_digest_are_counted_and_get_one_only_when_asked() {
     rig.place("changed", b"newer");
     rig.put("/sound", b"sound").await;
     std::fs::write(rig.disk().join("young"), "abc").unwrap();
-    let (_, summary) = run(rig.home.scrub(OPTIONS).unwrap()).await;
+    let (_, summary) = run(rig.home.scrub(OPTIONS).await.unwrap()).await;
     assert_eq!((summary.without_digest, summary.outdated, summary.sound), (2, 1, 1));
     assert_eq!(summary.bytes, 5);
     // A download that is under way takes the new digest for no change.
     let file = rig.home.open_read(&path("/by hand")).await.unwrap();
-    let (findings, summary) = run(rig.home.scrub(ADOPT).unwrap()).await;
+    let (findings, summary) = run(rig.home.scrub(ADOPT).await.unwrap()).await;
     assert_eq!(findings, []);
     assert_eq!(
         (summary.adopted, summary.without_digest, summary.outdated, summary.sound),
@@ -81,7 +81,7 @@ async fn files_without_a_true_digest_are_counted_and_get_one_only_when_asked() {
     assert!(file.unchanged().await.unwrap());
     let entry = rig.home.stat(&path("/changed"), true).await.unwrap();
     assert_eq!(entry.digest, Some(sha256(b"newer")));
-    let (_, summary) = run(rig.home.scrub(OPTIONS).unwrap()).await;
+    let (_, summary) = run(rig.home.scrub(OPTIONS).await.unwrap()).await;
     assert_eq!((summary.sound, summary.without_digest), (3, 1));
 }
 
@@ -112,7 +112,7 @@ async fn files_changed_replaced_moved_and_deleted_meanwhile_are_no_rot() {
     ];
     for (name, change) in changes {
         rig.put("/f", &large).await;
-        let mut scrub = rig.home.scrub(OPTIONS).unwrap();
+        let mut scrub = rig.home.scrub(OPTIONS).await.unwrap();
         assert!(scrub.step().await.unwrap(), "{name}: it is in the middle");
         change(&rig.disk().join("f"));
         let (findings, summary) = run(scrub).await;
@@ -121,7 +121,7 @@ async fn files_changed_replaced_moved_and_deleted_meanwhile_are_no_rot() {
     }
     // The store's own actions do not even make it look changed.
     rig.put("/f", &large).await;
-    let mut scrub = rig.home.scrub(OPTIONS).unwrap();
+    let mut scrub = rig.home.scrub(OPTIONS).await.unwrap();
     assert!(scrub.step().await.unwrap());
     rig.home.rename(&path("/f"), &path("/g"), false).await.unwrap();
     rig.home.remove_file(&path("/g"), Disposal::Trash).await.unwrap();
@@ -137,7 +137,11 @@ async fn parts_see_every_file_once_wherever_it_is_moved() {
     let mut summary = ScrubSummary::default();
     for index in 0..7 {
         let part = Some(Part { index, of: 7 });
-        summary.add(&run(rig.home.scrub(ScrubOptions { part, ..OPTIONS }).unwrap()).await.1);
+        summary.add(
+            &run(rig.home.scrub(ScrubOptions { part, ..OPTIONS }).await.unwrap())
+                .await
+                .1,
+        );
         let (from, to) = (format!("/{index}"), format!("/moved{index}"));
         rig.home.rename(&path(&from), &path(&to), false).await.unwrap();
     }
@@ -180,7 +184,7 @@ async fn what_cannot_be_reached_is_a_finding_and_the_rest_is_read() {
     let rig = Rig::new().await;
     rig.put("/sound", b"x").await;
     std::fs::create_dir_all(rig.disk().join("d/".repeat(260))).unwrap();
-    let (findings, summary) = run(rig.home.scrub(OPTIONS).unwrap()).await;
+    let (findings, summary) = run(rig.home.scrub(OPTIONS).await.unwrap()).await;
     assert_eq!(findings.len(), 1);
     assert_eq!(findings[0].path, Path::new(&"/d".repeat(256)));
     assert!(matches!(&findings[0].fault, ScrubFault::Unreadable { cause } if cause.contains("too long")));

@@ -255,6 +255,20 @@ async fn a_directory_beyond_the_budget_leaves_at_once() {
 }
 
 #[tokio::test]
+async fn a_directory_beyond_the_budget_takes_nothing_else_along() {
+    let rig = Rig::with_quota(quota(1_000_000, 100)).await;
+    rig.put("/kept", &noise(30)).await;
+    remove(&rig, "/kept").await;
+    rig.home.make_dir(&path("/d"), false).await.unwrap();
+    rig.put("/d/a", &noise(60)).await;
+    rig.put("/d/b", &noise(60)).await;
+    rig.home.remove_dir(&path("/d"), true, Disposal::Trash).await.unwrap();
+    let trash = rig.home.trash(None).await.unwrap();
+    assert_eq!(told(&trash), [("/kept".to_owned(), Reason::Removed, 30)]);
+    assert_eq!(rig.check_usage().await.trash_entries, 1);
+}
+
+#[tokio::test]
 async fn what_is_old_leaves_and_what_is_purged_is_gone() {
     let rig = rig().await;
     for name in ["/a", "/b", "/c"] {

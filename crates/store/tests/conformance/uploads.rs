@@ -9,7 +9,7 @@ use ftp_digest::{Algorithm, Hasher};
 use ftp_store::{Disposal, Durability, Error, Kind, Quota, Resume, Timestamp, UploadSpec};
 
 use crate::assert_err;
-use crate::rig::{Rig, eventually, list, noise, path, put, read, sha256, spec, write};
+use crate::rig::{Rig, eventually, list, noise, path, put, read, sha256, spec, staged, write};
 
 #[tokio::test]
 async fn upload_is_stored_with_time_digest_and_content() {
@@ -348,7 +348,7 @@ async fn staged_uploads_can_be_listed_and_discarded() {
     write(&mut upload, 0, b"abc").await.unwrap();
     drop(upload);
     rig.check_usage().await;
-    let uploads = eventually(async || rig.home.uploads().await.ok().filter(|uploads| !uploads.is_empty())).await;
+    let uploads = eventually(async || Some(staged(&rig.home).await).filter(|uploads| !uploads.is_empty())).await;
     let [staged] = &uploads[..] else { panic!("{uploads:?}") };
     assert_eq!(
         (&staged.path, staged.size, staged.staged, staged.modified),
@@ -360,13 +360,32 @@ async fn staged_uploads_can_be_listed_and_discarded() {
 }
 
 #[tokio::test]
+async fn staged_uploads_are_listed_in_pages_each_once() {
+    let rig = Rig::new().await;
+    for number in 0..300 {
+        let at = path(&format!("/{number}"));
+        let mut upload = rig.home.begin_upload(&at, spec(10)).await.unwrap();
+        write(&mut upload, 0, b"abc").await.unwrap();
+    }
+    rig.check_usage().await;
+    eventually(async || (staged(&rig.home).await.len() == 300).then_some(())).await;
+    let (mut listing, mut paths) = (rig.home.uploads(), std::collections::BTreeSet::new());
+    while let Some(page) = listing.next_page().await.unwrap() {
+        assert!(page.len() <= 256, "{}", page.len());
+        paths.extend(page.into_iter().map(|upload| upload.path.to_string()));
+    }
+    assert_eq!(paths.len(), 300);
+    assert_eq!(listing.next_page().await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn staged_uploads_expire_unless_they_run() {
     let rig = Rig::new().await;
     for name in ["/idle", "/running"] {
         let mut upload = rig.home.begin_upload(&path(name), spec(100_000)).await.unwrap();
         write(&mut upload, 0, b"abc").await.unwrap();
     }
-    eventually(async || (rig.home.uploads().await.unwrap().len() == 2).then_some(())).await;
+    eventually(async || (staged(&rig.home).await.len() == 2).then_some(())).await;
     rig.check_usage().await;
     let running = rig.home.begin_upload(&path("/running"), spec(100_000)).await.unwrap();
     assert_eq!(rig.store.expire().await.unwrap(), 0);

@@ -44,7 +44,7 @@ enum Proof {
 /// Serves the download from its request to its trailer.
 pub(super) async fn run(session: &mut Session<'_>, id: u64, asked: Asked) -> Result<(), Stop> {
     let began = Instant::now();
-    let file = session.home.open_read(&asked.path).await?;
+    let file = session.wire.busy(session.home.open_read(&asked.path)).await??;
     let Plan {
         ranges,
         kept,
@@ -79,7 +79,7 @@ pub(super) async fn run(session: &mut Session<'_>, id: u64, asked: Asked) -> Res
     match sent {
         Ok(digest) => {
             if is_new {
-                file.keep_digest(digest).await;
+                session.wire.busy(file.keep_digest(digest)).await?;
             }
             record.done(file.size(), digest);
             Ok(session.wire.reply(id, Re::End { length, digest })?)
@@ -216,7 +216,7 @@ async fn send(
             hasher = taken;
         }
     }
-    if !file.unchanged().await? {
+    if !session.wire.busy(file.unchanged()).await?? {
         return Err(Error::SourceChanged {
             path: file.path().clone(),
         }

@@ -269,11 +269,11 @@ async fn perform(session: &mut Session<'_>, id: u64, op: Op) -> Result<(), Stop>
         }
         Op::Cd { path } => {
             let path = resolve(session, &path)?;
-            let entry = session.home.stat(&path, false).await?;
+            let entry = session.wire.busy(session.home.stat(&path, false)).await??;
             match entry.kind {
                 ftp_store::Kind::Directory => {}
                 // A link is judged by what it leads to.
-                ftp_store::Kind::Symlink => drop(session.home.list(&path, false).await?),
+                ftp_store::Kind::Symlink => drop(session.wire.busy(session.home.list(&path, false)).await??),
                 _ => return Err(Error::NotDirectory { path }.into()),
             }
             session.cwd = path;
@@ -286,12 +286,12 @@ async fn perform(session: &mut Session<'_>, id: u64, op: Op) -> Result<(), Stop>
         }
         Op::Cp { from, to, replace } => copy(session, id, &from, &to, replace).await?,
         Op::Df => {
-            let usage = session.home.usage().await?;
+            let usage = session.wire.busy(session.home.usage()).await??;
             session.wire.reply(id, Re::Usage(reply::usage(&usage)))?;
         }
         Op::Discard { path } => {
             let path = resolve(session, &path)?;
-            session.home.discard_upload(&path).await?;
+            session.wire.busy(session.home.discard_upload(&path)).await??;
             audit::request(&session.who, "discard", &path, None, Outcome::Done);
             session.wire.reply(id, Re::Ok)?;
         }
@@ -331,15 +331,17 @@ async fn perform(session: &mut Session<'_>, id: u64, op: Op) -> Result<(), Stop>
         }
         Op::Mkdir { path, parents } => {
             let path = resolve(session, &path)?;
-            session.home.make_dir(&path, parents).await?;
+            session.wire.busy(session.home.make_dir(&path, parents)).await??;
             audit::request(&session.who, "mkdir", &path, None, Outcome::Done);
             session.wire.reply(id, Re::Ok)?;
         }
         Op::Mv { from, to, replace } => {
             let (from, to) = (resolve(session, &from)?, resolve(session, &to)?);
-            let replace = may_replace(&session.home, session.rights(), &to, replace).await?;
-            if let Err(error) = session.home.rename(&from, &to, replace).await {
-                return Err(with_existing(&session.home, error).await.into());
+            let looking = may_replace(&session.home, session.rights(), &to, replace);
+            let replace = session.wire.busy(looking).await??;
+            let renaming = session.home.rename(&from, &to, replace);
+            if let Err(error) = session.wire.busy(renaming).await? {
+                return Err(session.wire.busy(with_existing(&session.home, error)).await?.into());
             }
             audit::request(&session.who, "mv", &from, Some(&to), Outcome::Done);
             session.wire.reply(id, Re::Ok)?;
@@ -398,7 +400,8 @@ async fn perform(session: &mut Session<'_>, id: u64, op: Op) -> Result<(), Stop>
         }
         Op::Rm { path, forever } => {
             let path = resolve(session, &path)?;
-            session.home.remove_file(&path, disposal(forever)).await?;
+            let work = session.home.remove_file(&path, disposal(forever));
+            session.wire.busy(work).await??;
             audit::request(&session.who, "rm", &path, None, Outcome::Done);
             session.wire.reply(id, Re::Ok)?;
         }
@@ -415,22 +418,12 @@ async fn perform(session: &mut Session<'_>, id: u64, op: Op) -> Result<(), Stop>
         }
         Op::Stat { path, digest } => {
             let path = resolve(session, &path)?;
-            let entry = session.home.stat(&path, digest).await?;
+            let entry = session.wire.busy(session.home.stat(&path, digest)).await??;
             session.wire.reply(id, Re::Entry(reply::entry(&entry)))?;
         }
         Op::Sum { path, digest, fresh } => sum(session, id, &path, digest, fresh).await?,
         Op::Trash { path } => trash::list(session, id, path.as_deref()).await?,
-        Op::Uploads => {
-            let uploads = session.home.uploads().await?;
-            for upload in &uploads {
-                // One a header: the longest path, escaped, takes half of it.
-                let uploads = vec![reply::staged(upload)];
-                session.wire.reply(id, Re::Uploads { uploads })?;
-                session.wire.flush_if_much().await?;
-                session.pay().await?;
-            }
-            session.wire.reply(id, Re::Ok)?;
-        }
+        Op::Uploads => uploads(session, id).await?,
         Op::At { .. } | Op::End { .. } | Op::Fail { .. } => {
             return Err(ProtocolError::Unexpected("part of a body outside of one").into());
         }
@@ -491,7 +484,8 @@ async fn copy(session: &mut Session<'_>, id: u64, from: &str, to: &str, replace:
         )
         .into());
     }
-    let replace = may_replace(&session.home, session.rights(), &to, replace).await?;
+    let looking = may_replace(&session.home, session.rights(), &to, replace);
+    let replace = session.wire.busy(looking).await??;
     let record = Record::new(session, "cp", &to, Instant::now());
     let work = session.home.copy(&from, &to, replace);
     let copied = session.wire.unless_cancelled(id, work).await?;
@@ -502,7 +496,7 @@ async fn copy(session: &mut Session<'_>, id: u64, from: &str, to: &str, replace:
         }
         Err(error) => {
             note_damage(session, &error);
-            let failure = with_existing(&session.home, error).await;
+            let failure = session.wire.busy(with_existing(&session.home, error)).await?;
             record.failed(&failure);
             Ok(session.wire.reply(id, Re::Error(failure.fault))?)
         }
@@ -519,7 +513,7 @@ pub(super) fn note_damage(session: &Session<'_>, error: &Error) {
 
 async fn sum(session: &mut Session<'_>, id: u64, path: &str, algorithm: Algorithm, fresh: bool) -> Result<(), Stop> {
     let path = resolve(session, path)?;
-    let file = session.home.open_read(&path).await?;
+    let file = session.wire.busy(session.home.open_read(&path)).await??;
     let kept = file
         .kept_digest()
         .filter(|kept| kept.algorithm() == algorithm && !fresh);
@@ -551,10 +545,30 @@ async fn sum(session: &mut Session<'_>, id: u64, path: &str, algorithm: Algorith
     )?)
 }
 
+/// Lists what is staged; nothing but the page at hand is in memory.
+async fn uploads(session: &mut Session<'_>, id: u64) -> Result<(), Stop> {
+    let mut listing = session.home.uploads();
+    while let Some(page) = session
+        .wire
+        .unless_cancelled(id, listing.next_page())
+        .await?
+        .ok_or_else(cancelled)??
+    {
+        for upload in &page {
+            // One a header: the longest path, escaped, takes half of it.
+            let uploads = vec![reply::staged(upload)];
+            session.wire.reply(id, Re::Uploads { uploads })?;
+            session.wire.flush_if_much().await?;
+            session.pay().await?;
+        }
+    }
+    Ok(session.wire.reply(id, Re::Ok)?)
+}
+
 /// Streams a listing page by page; nothing but the page at hand is in memory.
 async fn list(session: &mut Session<'_>, id: u64, path: &str, digests: bool) -> Result<(), Stop> {
     let path = resolve(session, path)?;
-    let mut listing = session.home.list(&path, digests).await?;
+    let mut listing = session.wire.busy(session.home.list(&path, digests)).await??;
     while let Some(entries) = session
         .wire
         .unless_cancelled(id, listing.next_page())

@@ -62,7 +62,8 @@ async fn prepare(session: &mut Session<'_>, asked: Asked, body: Body) -> Result<
         Body::Failed(message) => return Err(Fault::new(Code::Cancelled, message).into()),
     };
     let replace = if asked.replace {
-        may_replace(&session.home, session.rights(), &path, true).await?
+        let looking = may_replace(&session.home, session.rights(), &path, true);
+        session.wire.busy(looking).await??
     } else {
         false
     };

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::config::{Limits, Rights, UserConfig};
 
+mod busy;
 mod groups;
 mod rates;
 

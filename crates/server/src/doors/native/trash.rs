@@ -71,7 +71,10 @@ pub(super) async fn restore(session: &mut Session<'_>, id: u64, asked: Asked) ->
         }
     };
     let replace = match target(&wanted, to.as_ref()) {
-        Some(target) => may_replace(&session.home, session.rights(), target, asked.replace).await?,
+        Some(target) => {
+            let looking = may_replace(&session.home, session.rights(), target, asked.replace);
+            session.wire.busy(looking).await??
+        }
         // Where it goes is not known yet, so nothing is replaced there by who may not.
         None => asked.replace && session.rights().delete,
     };
@@ -82,7 +85,7 @@ pub(super) async fn restore(session: &mut Session<'_>, id: u64, asked: Asked) ->
             audit::request(&session.who, "restore", &restored.path, None, Outcome::Done);
             Ok(session.wire.reply(id, Re::Restored(reply::restored(&restored)))?)
         }
-        Err(error) => Err(with_existing(&session.home, error).await.into()),
+        Err(error) => Err(session.wire.busy(with_existing(&session.home, error)).await?.into()),
     }
 }
 

@@ -44,7 +44,8 @@ enum Body {
 pub(super) async fn run(session: &mut Session<'_>, id: u64, asked: Asked) -> Result<(), Stop> {
     let began = Instant::now();
     let path = resolve(session, &asked.path)?;
-    let replace = may_replace(&session.home, session.rights(), &path, asked.replace).await?;
+    let looking = may_replace(&session.home, session.rights(), &path, asked.replace);
+    let replace = session.wire.busy(looking).await??;
     let spec = UploadSpec {
         size: asked.size,
         modified: asked.mtime.map(reply::store_time),
@@ -62,7 +63,7 @@ pub(super) async fn run(session: &mut Session<'_>, id: u64, asked: Asked) -> Res
     let beginning = session.wire.unless_cancelled(id, beginning).await?;
     let mut upload = match beginning.ok_or_else(cancelled)? {
         Ok(upload) => upload,
-        Err(error) => return Err(with_existing(&session.home, error).await.into()),
+        Err(error) => return Err(session.wire.busy(with_existing(&session.home, error)).await?.into()),
     };
     let mut record = Record::new(session, "put", &path, began);
     record.size = asked.size.unwrap_or(0);
