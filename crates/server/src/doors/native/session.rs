@@ -43,7 +43,7 @@ pub(super) struct Session<'a> {
     pub(super) home: Home,
     pub(super) cwd: FilePath,
     account: &'a Account,
-    purse: Purse,
+    purse: &'a mut Purse,
     requests: &'a mut u64,
     /// Small uploads whose answers are outstanding, first those of the running group.
     pending: VecDeque<Pending>,
@@ -84,18 +84,24 @@ pub(super) async fn run(door: &Door, entered: Entered, who: Who, toll: &Toll) {
         ..
     } = entered;
     let mut wire = Wire::new(reader, writer);
-    let purse = Purse::new(account.tolls(), toll);
+    let mut purse = Purse::new(account.toll(), toll);
+    // A byte each way for the login, so that the first request waits for what earlier sessions owe.
+    purse.owe_bytes(1, 1);
     let end = tokio::select! {
         biased;
         () = door.cut.cancelled() => shutting_down(),
         () = account.revoked().cancelled() => {
             End::Bye(Fault::new(Code::LoginFailed, "the administrator changed or removed this account"))
         }
-        end = serve(door, &account, &mut wire, purse, &who, &mut life.requests) => match end {
+        end = serve(door, &account, &mut wire, &mut purse, &who, &mut life.requests) => match end {
             Err(end) => end,
             Ok(never) => match never {},
         },
     };
+    // What was not paid for is owed to who comes next, or a new connection would be a way around the rates.
+    let moved = wire.take_moved();
+    purse.owe_bytes(moved.received, moved.sent);
+    drop(purse);
     if let End::Lost(error) = &end {
         tracing::debug!(session = who.session, error = %error, "connection lost");
     }
@@ -125,7 +131,7 @@ async fn serve<'a>(
     door: &'a Door,
     account: &'a Account,
     wire: &'a mut Wire,
-    purse: Purse,
+    purse: &'a mut Purse,
     who: &Who,
     requests: &'a mut u64,
 ) -> Result<Infallible, End> {
