@@ -177,40 +177,76 @@ impl Session<'_> {
         loop {
             self.answer_finished().await?;
             self.pay().await?;
-            if self.wire.ready()? {
-                return expect_request(self.wire.receive(idle).await?);
+            let incoming = if self.wire.ready()? {
+                Some(self.wire.receive(idle).await?)
+            } else if self.gathered.len() < MAX_GROUP && !self.gathered.is_empty() {
+                self.wire.receive(idle).now_or_never().transpose()?
+            } else {
+                None
+            };
+            let incoming = match incoming {
+                Some(incoming) => incoming,
+                None => match self.wait(idle).await? {
+                    Some(incoming) => incoming,
+                    None => continue,
+                },
+            };
+            match incoming {
+                Incoming::Request(request) => return Ok(request),
+                Incoming::Data(_) => {
+                    return Err(ftp_proto::ProtocolError::Unexpected("file data outside of a body").into());
+                }
+                Incoming::Beat => self.note_nuisance(),
             }
-            if self.gathered.len() < MAX_GROUP
-                && !self.gathered.is_empty()
-                && let Some(incoming) = self.wire.receive(idle).now_or_never()
-            {
-                return expect_request(incoming?);
+        }
+    }
+
+    /// Waits for what the client sends, or with `None` until a group is stored.
+    async fn wait(&mut self, idle: Duration) -> Result<Option<Incoming>, End> {
+        self.start_group();
+        self.wire.flush().await?;
+        if self.door.drain.is_cancelled() && self.pending.is_empty() {
+            return Err(shutting_down());
+        }
+        let Self {
+            wire,
+            pending,
+            running,
+            door,
+            ..
+        } = self;
+        tokio::select! {
+            biased;
+            incoming = wire.receive(idle) => incoming.map(Some),
+            () = finished(running.as_mut()) => Ok(None),
+            () = door.drain.cancelled(), if pending.is_empty() => Err(shutting_down()),
+            () = tokio::time::sleep(SHRINK_AFTER), if pending.is_empty() => {
+                wire.shrink();
+                tokio::select! {
+                    biased;
+                    incoming = wire.receive(idle) => incoming.map(Some),
+                    () = door.drain.cancelled() => Err(shutting_down()),
+                }
             }
-            self.start_group();
-            self.wire.flush().await?;
-            if self.door.drain.is_cancelled() && self.pending.is_empty() {
-                return Err(shutting_down());
-            }
-            let Self {
-                wire,
-                pending,
-                running,
-                door,
-                ..
-            } = self;
-            tokio::select! {
-                biased;
-                incoming = wire.receive(idle) => return expect_request(incoming?),
-                () = finished(running.as_mut()) => {}
-                () = door.drain.cancelled(), if pending.is_empty() => return Err(shutting_down()),
-                () = tokio::time::sleep(SHRINK_AFTER), if pending.is_empty() => {
-                    wire.shrink();
-                    tokio::select! {
-                        biased;
-                        incoming = wire.receive(idle) => return expect_request(incoming?),
-                        () = door.drain.cancelled() => return Err(shutting_down()),
+        }
+    }
+
+    /// The next part of a body. Beats beyond those that anybody needs are paid for like other nuisances; the time
+    /// that takes is idle time.
+    ///
+    /// # Cancel safety
+    /// Safe: what is paid is paid.
+    pub(super) async fn receive(&mut self) -> Result<Incoming, End> {
+        let idle = self.idle_timeout();
+        loop {
+            match self.wire.receive(idle).await? {
+                Incoming::Beat => {
+                    self.note_nuisance();
+                    if !self.is_paid() {
+                        self.wait_for_rates().await?;
                     }
                 }
+                incoming => return Ok(incoming),
             }
         }
     }
@@ -227,33 +263,35 @@ impl Session<'_> {
 
     /// Waits until what was moved and asked for is within the user's and the address's rates.
     pub(super) async fn pay(&mut self) -> Result<(), End> {
+        if self.is_paid() {
+            return Ok(());
+        }
+        let (door, may_end) = (self.door, self.pending.is_empty());
+        tokio::select! {
+            biased;
+            paid = self.wait_for_rates() => paid,
+            () = door.drain.cancelled(), if may_end => Err(shutting_down()),
+        }
+    }
+
+    /// Whether everything that was moved and asked for could be paid at once.
+    fn is_paid(&mut self) -> bool {
         let moved = self.wire.take_moved();
         self.purse.owe_bytes(moved.received, moved.sent);
-        if self.purse.pay().now_or_never().is_none() {
-            // What is answered already does not wait.
-            self.wire.flush().await?;
-            let Self {
-                wire,
-                purse,
-                door,
-                pending,
-                ..
-            } = self;
-            tokio::select! {
-                biased;
-                // Boxed, so that a session that waits for requests has no room for it.
-                paid = wire.while_present(Box::pin(purse.pay())) => paid?,
-                () = door.drain.cancelled(), if pending.is_empty() => return Err(shutting_down()),
-            }
-        }
-        Ok(())
+        self.purse.pay().now_or_never().is_some()
+    }
+
+    async fn wait_for_rates(&mut self) -> Result<(), End> {
+        // What is answered already does not wait.
+        self.wire.flush().await?;
+        let Self { wire, purse, .. } = self;
+        // Boxed, so that a session that waits for requests has no room for it.
+        wire.while_present(Box::pin(purse.pay())).await
     }
 
     /// As [`Session::pay`] in the middle of a transfer; `false` when the client cancels it.
     pub(super) async fn pay_unless_cancelled(&mut self, id: u64) -> Result<bool, End> {
-        let moved = self.wire.take_moved();
-        self.purse.owe_bytes(moved.received, moved.sent);
-        if self.purse.pay().now_or_never().is_some() {
+        if self.is_paid() {
             return Ok(true);
         }
         let Self { wire, purse, .. } = self;
@@ -396,12 +434,5 @@ async fn finished(running: Option<&mut Running>) {
     match running {
         Some(running) => (&mut running.job).await,
         None => std::future::pending().await,
-    }
-}
-
-fn expect_request(incoming: Incoming) -> Result<Request, End> {
-    match incoming {
-        Incoming::Request(request) => Ok(request),
-        Incoming::Data(_) => Err(ftp_proto::ProtocolError::Unexpected("file data outside of a body").into()),
     }
 }

@@ -17,6 +17,7 @@ use crate::config::{Limits, Rights, UserConfig};
 
 mod groups;
 mod rates;
+mod surplus;
 
 /// A pipe so small that no frame fits into it.
 const PIPE_BYTES: usize = 37;

@@ -166,6 +166,44 @@ async fn downloads_and_listings_pass_through_their_own_bucket() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_long_list_of_the_trash_is_paid_for_page_by_page() {
+    let house = slow_down(16 * KIB);
+    house.change(|alice| {
+        alice.max_download = Some(16 * KIB);
+        alice.trash = ftp_store::TrashPolicy {
+            bytes: 1 << 20,
+            age: Duration::from_secs(3600),
+        };
+    });
+    let mut peer = house.enter().await;
+    for number in 0..600 {
+        let path = format!("/{number:0200}");
+        std::fs::write(house.dir.path().join("alice").join(&path[1..]), "x").unwrap();
+        peer.send(1, Op::Rm { path, forever: false }).await;
+        assert_eq!(peer.reply().await, (1, Re::Ok));
+    }
+    peer.ping().await;
+    sleep(Duration::from_secs(1)).await;
+    let began = Instant::now();
+    peer.send(2, Op::Trash { path: None }).await;
+    let (mut bytes, mut listed) = (0, 0);
+    loop {
+        let Some(Frame::Header(json)) = peer.frame().await else {
+            panic!("the list has an end")
+        };
+        bytes += json.len() as u64;
+        match serde_json::from_slice::<Reply>(&json).unwrap().re {
+            Re::Trash { items } => listed += items.len(),
+            Re::Beat => {}
+            re => break assert_eq!(re, Re::Ok),
+        }
+    }
+    assert_eq!(listed, 600);
+    // All of it but the end, before which everything is paid for.
+    took(began, bytes / (16 * KIB) - 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_waits_for_a_rate_hears_beats_all_the_time_and_is_not_taken_for_dead() {
     let house = slow_down(KIB);
     let mut peer = house.enter().await;
