@@ -78,7 +78,7 @@ async fn a_byte_now_and_then_gains_no_time_before_the_login() {
         drip(raw, frame(1, &serde_json::to_vec(&proof).unwrap())).await;
     };
     siege
-        .attacked(async { tokio::join!(in_tls, in_hello, in_login, in_proof) })
+        .attacked(Box::pin(async { tokio::join!(in_tls, in_hello, in_login, in_proof) }))
         .await;
     siege.took_at_most(4 * 64);
 }
@@ -112,7 +112,9 @@ async fn a_byte_now_and_then_gains_no_time_in_a_session() {
         assert!(ended_by_time(raw.reply().await.map(|reply| reply.re)));
     };
     siege
-        .attacked(async { tokio::join!(in_header, in_chunk, between_chunks, in_small_body) })
+        .attacked(Box::pin(async {
+            tokio::join!(in_header, in_chunk, between_chunks, in_small_body)
+        }))
         .await;
     // Four sessions, each with the frame that was announced.
     siege.took_at_most(4 * (64 + 256));
