@@ -62,8 +62,10 @@ async fn what_is_passed_over_of_a_body_is_paid_for() {
         write: false,
         ..Rights::ALL
     };
-    let mut limits = Limits::default();
-    limits.upload_per_user = Some(64 * KIB);
+    let limits = Limits {
+        upload_per_user: Some(64 * KIB),
+        ..Limits::default()
+    };
     for (rights, code) in [(Rights::ALL, Code::BadRequest), (no_write, Code::NotPermitted)] {
         let house = House::with_limits(rights, None, limits.clone());
         let mut peer = house.enter().await;
