@@ -24,6 +24,11 @@ impl Vitals {
         self.status("VmHWM:")
     }
 
+    /// The same of a process that may have ended; `None` then.
+    pub fn peak_kib_if_alive(self) -> Option<u64> {
+        self.find("VmHWM:")
+    }
+
     /// Its threads.
     pub fn threads(self) -> u64 {
         self.status("Threads:")
@@ -44,8 +49,12 @@ impl Vitals {
     }
 
     fn status(self, key: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
-        let line = status.lines().find(|line| line.starts_with(key)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        self.find(key).expect("the process lives")
+    }
+
+    fn find(self, key: &str) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        let line = status.lines().find(|line| line.starts_with(key))?;
+        Some(line.split_whitespace().nth(1).unwrap().parse().unwrap())
     }
 }

@@ -11,7 +11,7 @@ mod strangers;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use ftp_client::{GetItem, Kind, PutItem, RemotePath, TransferOptions};
 use ftp_digest::Algorithm;
@@ -36,13 +36,16 @@ impl Siege {
     }
 
     fn of(plan: Plan) -> Self {
+        // What the rates hold back would prove nothing of what is behind them.
+        let unlimited = "connects_per_address = \"unlimited\"\nnuisances_per_user = \"unlimited\"\n\
+                         nuisances_per_address = \"unlimited\"";
+        Self::within_rates(plan.limits(unlimited))
+    }
+
+    /// The same with the rates of the default.
+    fn within_rates(plan: Plan) -> Self {
         let rig = plan
             .server("durability = \"none\"")
-            // What the rates hold back would prove nothing of what is behind them.
-            .limits(
-                "connects_per_address = \"unlimited\"\nnuisances_per_user = \"unlimited\"\n\
-                 nuisances_per_address = \"unlimited\"",
-            )
             .user("alice", "")
             .user("mallory", "quota = \"64 MiB\"")
             .start();
@@ -63,8 +66,12 @@ impl Siege {
     }
 
     async fn mallory(&self) -> Raw {
+        self.login("mallory").await
+    }
+
+    async fn login(&self, user: &str) -> Raw {
         let mut raw = Raw::connect_from(host(2), self.address(), Channel::Tls).await.unwrap();
-        raw.try_login("mallory", PASSWORD).await.unwrap();
+        raw.try_login(user, PASSWORD).await.unwrap();
         raw
     }
 
@@ -105,6 +112,22 @@ impl Siege {
         client.quit().await.unwrap();
     }
 
+    /// Runs an attack, during which alice works all the time.
+    async fn attacked<T>(&self, attack: impl Future<Output = T>) -> T {
+        let is_over = AtomicBool::new(false);
+        let attacking = async {
+            let result = attack.await;
+            is_over.store(true, Ordering::Relaxed);
+            result
+        };
+        let working = async {
+            while !is_over.load(Ordering::Relaxed) {
+                self.alice_works().await;
+            }
+        };
+        tokio::join!(attacking, working).0
+    }
+
     /// The server has never taken more memory than it had, what it may take for itself, and so much for
     /// those who attack it.
     #[track_caller]
@@ -114,6 +137,11 @@ impl Siege {
             grown <= OWN_KIB + kib,
             "the server took {grown} KiB more, and {kib} KiB are due"
         );
+    }
+
+    /// How often alice has worked.
+    fn visits(&self) -> usize {
+        self.visits.load(Ordering::Relaxed)
     }
 
     /// The log has so many lines at the most.

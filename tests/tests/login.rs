@@ -1,9 +1,10 @@
 //! Who comes in, and who is deceived by nobody.
 
 use std::fs;
+use std::process::Command;
 
 use ftp_proto::{Code, LoginReply, LoginRequest};
-use ftp_tests::{Channel, Middle, PASSWORD, Plan, Raw, Rig, eventually, pretend_server};
+use ftp_tests::{Channel, Middle, PASSWORD, Plan, Raw, Rig, eventually, ftpd, pretend_server};
 use tokio::sync::mpsc;
 
 #[test]
@@ -220,7 +221,7 @@ fn a_password_comes_from_standard_input_on_request() {
 #[test]
 fn a_user_added_by_the_administrator_logs_in() {
     let rig = Rig::start();
-    let mut add = std::process::Command::new(ftp_tests::ftpd());
+    let mut add = Command::new(ftpd());
     add.arg("--config")
         .arg(rig.config())
         .args(["user", "add", "carol", "--quota", "1MiB", "--password-stdin"])
@@ -257,4 +258,23 @@ fn hello(version: u32) -> LoginRequest {
         version,
         agent: String::new(),
     })
+}
+
+/// So few samples that even the largest score is no difference: that it runs, not what it finds.
+#[test]
+fn the_measurement_of_login_times_runs_and_reports() {
+    let measured = Command::new(env!("CARGO_BIN_EXE_login-timing"))
+        .arg("8")
+        .env("FTP_TESTS_PROGRAMS", ftpd().parent().unwrap())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(measured.stdout).unwrap();
+    assert!(
+        measured.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&measured.stderr)
+    );
+    for part in ["challenge: median ", "refusal: median ", "8 logins each"] {
+        assert!(said.contains(part), "{said}");
+    }
 }

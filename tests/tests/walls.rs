@@ -1,11 +1,15 @@
 //! What a server can still do once it serves: by what the kernel says of the process, and by trying.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
-use std::process::Command;
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
 
 use ftp_tests::{Plan, Rig, ftpd};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::Value;
 
 /// Says that a test proves nothing here, and why.
@@ -216,6 +220,83 @@ fn the_kernel_keeps_the_server_from_a_file_outside_that_its_user_may_read() {
             assert_eq!(event["outcome"], "ok", "{event}");
         }
         rig.cli("alice").run(["pwd"]).ok();
+    }
+}
+
+#[test]
+fn links_fifos_and_sockets_are_moved_removed_and_restored_behind_the_walls() {
+    let rig = Rig::start();
+    if !has_landlock(
+        &rig,
+        "links_fifos_and_sockets_are_moved_removed_and_restored_behind_the_walls",
+    ) {
+        return;
+    }
+    let (home, alice) = (rig.home("alice"), rig.cli("alice"));
+    fs::create_dir(home.join("d")).unwrap();
+    symlink("nowhere", home.join("link")).unwrap();
+    mknodat(CWD, home.join("fifo"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+    drop(UnixListener::bind(home.join("socket")).unwrap());
+    for name in ["link", "fifo", "socket"] {
+        let there = |path: &str| fs::symlink_metadata(home.join(path)).map(|found| found.ino()).ok();
+        let number = there(name);
+        assert!(number.is_some());
+        let (beside, within) = (format!("{name} beside"), format!("d/{name}"));
+        for (from, to) in [(name, beside.as_str()), (&beside, &within)] {
+            alice.run(["mv", from, to]).ok();
+            assert_eq!((there(from), there(to)), (None, number), "{from} {to}");
+        }
+        alice.run(["rm", &within]).ok();
+        assert_eq!(there(&within), None);
+        alice.run(["restore", &within]).ok();
+        assert_eq!(there(&within), number, "{within} came back from the trash");
+    }
+}
+
+#[test]
+fn no_command_leaves_an_image_of_its_memory_and_the_server_only_if_told() {
+    let test = "no_command_leaves_an_image_of_its_memory_and_the_server_only_if_told";
+    // What belongs to a process that may be dumped is its user's, and otherwise root's: root can not tell.
+    let other = rustix::process::geteuid().is_root().then(|| nobody(test)).flatten();
+    let as_other = |plan: Plan| match other {
+        Some((uid, gid)) => plan.run_as("nobody", uid, gid),
+        None => plan,
+    };
+    let may_be_dumped = |pid: u32| fs::metadata(format!("/proc/{pid}/environ")).unwrap().uid() != 0;
+    let core = |pid: &str| {
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max core file size"));
+        line.unwrap()
+            .split_whitespace()
+            .skip(4)
+            .take(2)
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    for core_dumps in [false, true] {
+        let rig = as_other(Plan::new().server(&format!("core_dumps = {core_dumps}")))
+            .user("alice", "")
+            .start();
+        let mut command = Command::new(ftpd());
+        command.arg("--config").arg(rig.config()).args(["log", "--follow"]);
+        if let Some((uid, gid)) = other {
+            command.uid(uid).gid(gid);
+        }
+        let mut follower = command.stdout(Stdio::piped()).spawn().unwrap();
+        // It has read the configuration when it shows what the server logged.
+        let mut line = String::new();
+        let mut shown = BufReader::new(follower.stdout.take().unwrap());
+        assert!(shown.read_line(&mut line).unwrap() > 0);
+        let look = |pid: u32| (core(&pid.to_string()), may_be_dumped(pid));
+        let (of_follower, of_server) = (look(follower.id()), look(rig.server().pid()));
+        follower.kill().unwrap();
+        follower.wait().unwrap();
+        assert_eq!(of_follower.0, "0 0");
+        let inherited = if core_dumps { core("self") } else { "0 0".to_owned() };
+        assert_eq!(of_server.0, inherited);
+        if other.is_some() || !rustix::process::geteuid().is_root() {
+            assert_eq!((of_follower.1, of_server.1), (false, core_dumps));
+        }
     }
 }
 

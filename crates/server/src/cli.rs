@@ -9,10 +9,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigFaults};
-use crate::{log_view, output, users_file};
+use crate::{log_view, output, users_file, walls};
 
 /// Everything else that went wrong.
 const FAILURE: u8 = 1;
@@ -88,6 +89,12 @@ and left as they are. Exit codes: 0 all sound, 3 damaged or unreadable files fou
 
 /// Runs the command line `args`, the first of which is the program's own name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // Verifiers, keys and passwords come into the memory of almost every command. Only the server may be told
+    // otherwise, by its configuration.
+    if let Err(error) = walls::hold_core_dumps() {
+        output::note(&format!("error: core dumps cannot be switched off: {error}"));
+        return ExitCode::from(FAILURE);
+    }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -106,6 +113,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
     let Some(file) = cli.config else {
         return Err(Usage.into());
     };
+    if cli.command.is_some() {
+        walls::forbid_core_dumps().context("core dumps cannot be switched off")?;
+    }
     match cli.command {
         None => serve::run(&file),
         Some(Command::Check) => check(&file),

@@ -202,6 +202,10 @@ pub struct Limits {
     pub upload_per_user: Option<u64>,
     /// The same for what they receive.
     pub download_per_user: Option<u64>,
+    /// Bytes a second that all sessions of an address may send together, whoever their users are.
+    pub upload_per_address: Option<u64>,
+    /// The same for what they receive.
+    pub download_per_address: Option<u64>,
     /// Requests a second of one user.
     pub requests_per_user: Option<u64>,
     /// Requests a second of one address, which many users may share.

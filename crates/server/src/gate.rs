@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Limits;
-use crate::pace::{Level, Toll};
+use crate::pace::{Level, Rates, Toll};
 
 mod waiting;
 
@@ -68,7 +68,7 @@ impl Here {
         Self {
             all: 0,
             connects: Level::new(limits.connects_per_address),
-            toll: Toll::new(limits.requests_per_address, limits.nuisances_per_address),
+            toll: Toll::new(Rates::of_address(limits)),
         }
     }
 
@@ -137,8 +137,7 @@ impl Gate {
         let mut state = self.state();
         for here in state.by_address.values_mut() {
             here.connects.set_rate(limits.connects_per_address);
-            here.toll
-                .follow(limits.requests_per_address, limits.nuisances_per_address);
+            here.toll.follow(Rates::of_address(&limits));
         }
         state.limits = limits;
     }

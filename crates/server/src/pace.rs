@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-pub(crate) use toll::{Purse, Toll, Tolls};
+pub(crate) use toll::{Purse, Rates, Toll};
 
 /// Units of a level in one unit of a rate: levels are exact at any rate and after any time.
 const NANOS: i128 = 1_000_000_000;
@@ -171,6 +171,13 @@ impl Share {
     /// Whether there is a rate at all.
     pub(crate) fn is_limited(&self) -> bool {
         self.bucket.state().level.rate.is_some()
+    }
+
+    /// Takes `units` out of turn and without a wait: others wait for them.
+    fn charge(&self, units: u64) {
+        if units > 0 {
+            self.bucket.state().level.take(units);
+        }
     }
 
     /// Waits for this session's turn and takes `units`. Nothing waits while there is no limit.

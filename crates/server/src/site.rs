@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::config::{Limits, Rights, UserConfig};
-use crate::pace::Tolls;
+use crate::pace::{Rates, Toll};
 use crate::secret;
 use crate::transfers::Transfers;
 
@@ -35,7 +35,7 @@ pub(crate) struct Account {
     home: PathBuf,
     revoked: CancellationToken,
     terms: Mutex<Terms>,
-    tolls: Tolls,
+    toll: Toll,
 }
 
 struct Terms {
@@ -109,7 +109,7 @@ impl Site {
             match accounts.get(name) {
                 Some(account) if account.verifier == user.verifier && account.home == user.home => {
                     changes.changed += usize::from(account.follow(user));
-                    account.tolls.follow(user, limits);
+                    account.toll.follow(Rates::of_user(user, limits));
                 }
                 present => {
                     match present {
@@ -183,7 +183,7 @@ impl Account {
             home: user.home.clone(),
             revoked: CancellationToken::new(),
             terms: Mutex::new(terms),
-            tolls: Tolls::new(user, limits),
+            toll: Toll::new(Rates::of_user(user, limits)),
         }
     }
 
@@ -193,8 +193,8 @@ impl Account {
     }
 
     /// The rates that all sessions of this account share.
-    pub(crate) fn tolls(&self) -> &Tolls {
-        &self.tolls
+    pub(crate) fn toll(&self) -> &Toll {
+        &self.toll
     }
 
     /// Cancelled when sessions of this account have to end.

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use crate::audit::{self, Walls};
 use crate::config::Config;
 use identity::Identity;
-pub(crate) use memory::forbid_core_dumps;
+pub(crate) use memory::{forbid_core_dumps, hold_core_dumps};
 pub(crate) use prepare::make_private_dir;
 pub(crate) use sandbox::Sandbox;
 
@@ -76,6 +76,8 @@ impl Ground {
         let mut missing = Vec::new();
         if let Some(identity) = &becomes {
             identity.assume()?;
+            // To become another user makes a process what this machine says such ones are.
+            hold_core_dumps().context("core dumps cannot be switched off")?;
             warnings.extend(prepare::check(config, identity)?);
         } else if rustix::process::geteuid().is_root() {
             missing.push("an own user: the server runs as root".to_owned());
@@ -85,6 +87,7 @@ impl Ground {
         rustix::thread::set_no_new_privs(true).context("the server cannot renounce new privileges")?;
         if config.server.core_dumps {
             missing.push("no core dumps: switched on by `core_dumps`".to_owned());
+            memory::permit_core_dumps().context("core dumps cannot be switched on")?;
         } else {
             forbid_core_dumps().context("core dumps cannot be switched off")?;
         }

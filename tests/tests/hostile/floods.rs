@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ftp_client::Code;
 use ftp_proto::{Frame, Op, Re};
-use ftp_tests::{MIB, Raw, eventually, write_noise};
+use ftp_tests::{MIB, Plan, Raw, eventually, write_noise};
 
 use super::{Siege, frame, get, header};
 
@@ -117,30 +117,58 @@ async fn listings_and_files_that_are_not_read_hold_up_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn beats_without_end_keep_no_session_open() {
+    let siege = Siege::within_rates(Plan::new().limits("idle_timeout = \"3 s\"").user("carol", ""));
+    let mut beat = b"{\"op\":\"beat\",\"id\":0}".to_vec();
+    beat.resize(60_000, b' ');
+    let beat = frame(1, &beat);
+    siege
+        .attacked(async {
+            let mut raw = siege.login("carol").await;
+            let mut sent: u64 = 0;
+            while raw.try_bytes(&beat).await.is_ok() {
+                sent += 1;
+                // 200 a second for 3 s, and what is read ahead, waits in the network, or is drained at the end.
+                assert!(sent < 100_000, "the session goes on for ever");
+            }
+        })
+        .await;
+    siege.rig.log().event("the end is logged with its cause", |event| {
+        event["event"] == "session_end"
+            && event["user"] == "carol"
+            && event["cause"].as_str().is_some_and(|cause| cause.contains("silent"))
+    });
+    siege.took_at_most(2 * 1024);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn failing_requests_without_end_are_all_answered_and_not_all_logged() {
     const TIMES: u64 = 5000;
     let siege = Siege::start();
-    let mut raw = siege.mallory().await;
     let path = "\u{1}".repeat(9_000);
-    for id in 1..=TIMES {
-        // Each line of the log would have as many bytes as the server lets a path have there.
-        let path = if id % 10 == 0 {
-            path.clone()
-        } else {
-            format!("missing{id}")
-        };
-        raw.bytes(&header(id, Op::Rm { path, forever: false })).await;
-        if id % 50 == 0 {
-            for answered in id - 49..=id {
-                let re = raw.answer(answered).await;
-                assert!(
-                    matches!(&re, Re::Error(fault) if [Code::NotFound, Code::BadName].contains(&fault.code)),
-                    "{re:?}"
-                );
+    let failing = async {
+        let mut raw = siege.mallory().await;
+        for id in 1..=TIMES {
+            // Each line of the log would have as many bytes as the server lets a path have there.
+            let path = if id % 10 == 0 {
+                path.clone()
+            } else {
+                format!("missing{id}")
+            };
+            raw.bytes(&header(id, Op::Rm { path, forever: false })).await;
+            if id % 50 == 0 {
+                for answered in id - 49..=id {
+                    let re = raw.answer(answered).await;
+                    assert!(
+                        matches!(&re, Re::Error(fault) if [Code::NotFound, Code::BadName].contains(&fault.code)),
+                        "{re:?}"
+                    );
+                }
             }
         }
-    }
-    siege.alice_works().await;
+        raw
+    };
+    let mut raw = siege.attacked(failing).await;
     assert_eq!(raw.ask(Op::Quit).await, Re::Ok);
     let end = siege.rig.log().event("the end is logged", |event| {
         event["event"] == "session_end" && event["user"] == "mallory"
@@ -189,7 +217,17 @@ async fn tiny_frames_cost_no_more_than_beats() {
             "ask {ask}, {size} bytes: {used} ticks, and {most} are due"
         );
     }
-    siege.alice_works().await;
+    // What was measured alone is borne beside somebody who works.
+    siege
+        .attacked(async {
+            let mut raw = siege.mallory().await;
+            raw.bytes(&beats).await;
+            raw.request(super::put("more", None, true)).await;
+            raw.bytes(&bytes).await;
+            raw.bytes(&nothing).await;
+        })
+        .await;
+    siege.took_at_most(2 * 2 * 1024);
     assert!(raw.request(get("tiny")).await > 0);
     assert!(matches!(
         raw.reply().await.map(|reply| reply.re),

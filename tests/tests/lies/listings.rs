@@ -1,11 +1,12 @@
 //! Listings in which the names, the kinds or the numbers are lies.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::symlink;
 
 use ftp_client::{Client, RemotePath};
 use ftp_proto::{Entry, Kind, Op, Page, Re, Request};
-use ftp_tests::{Deceived, Liar};
+use ftp_tests::{Deceived, Liar, Vitals, eventually};
 
 use super::{entry, honest, list, send};
 
@@ -175,6 +176,74 @@ fn pages_without_entries_are_no_listing() {
             .exits(1)
             .says("a page without")
             .says("tell its administrator");
+    }
+}
+
+/// A directory `t` whose listing never ends, in which each name is another one and has so many bytes.
+fn endless(bytes: usize) -> Liar {
+    let entries_a_page = 50_000 / (bytes + 100);
+    Liar::start(async move |server: &mut Deceived, request: Request| match &request.op {
+        Op::Stat { path, .. } if !path.contains('*') => {
+            server.reply(request.id, Re::Entry(entry("t", Kind::Dir, 0))).await;
+        }
+        Op::Ls { .. } => {
+            let mut number: u64 = 0;
+            loop {
+                let mut entries = Vec::new();
+                for _ in 0..entries_a_page {
+                    number += 1;
+                    entries.push(entry(&format!("{number:0>bytes$}"), Kind::File, 1));
+                }
+                let (id, re) = (request.id, Re::Page(Page { entries }));
+                let json = serde_json::to_vec(&ftp_proto::Reply { id, re }).unwrap();
+                if !server.frame(0x01, &json).await {
+                    return;
+                }
+            }
+        }
+        _ => honest(server, request).await,
+    })
+}
+
+#[test]
+fn a_listing_without_an_end_is_given_up_where_it_has_to_be_kept() {
+    // What all kept entries may take by `ftp_client::ListLimit`, and the program itself.
+    const MOST_KIB: u64 = (640 + 64) * 1024;
+    let liar = endless(255);
+    for args in [
+        &["ls", "t"][..],
+        &["get", "-r", "t"],
+        &["get", "t/*", "."],
+        &["rm", "t/*"],
+    ] {
+        let mut running = liar.cli().spawn(args);
+        let vitals = Vitals::of(running.pid());
+        let mut peak = 0;
+        eventually("it gives up", || {
+            peak = vitals.peak_kib_if_alive().unwrap_or(0).max(peak);
+            running.has_ended().then_some(())
+        });
+        let ran = running.wait().exits(1).says("entries");
+        assert_eq!(ran.stdout(), "", "{args:?}");
+        assert!(peak > 0 && peak <= MOST_KIB, "{args:?} took {peak} KiB");
+    }
+    assert_eq!(fs::read_dir(liar.local("")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_listing_without_an_end_that_is_shown_as_it_comes_takes_no_memory() {
+    const LINES: usize = 100_000;
+    const MOST_KIB: u64 = 48 * 1024;
+    let liar = endless(255);
+    for args in [&["ls", "-U", "t"][..], &["ls", "-lU", "t"], &["--json", "ls", "t"]] {
+        let mut child = liar.cli().command(args).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert_eq!(lines.by_ref().take(LINES).count(), LINES, "{args:?}");
+        let peak = Vitals::of(child.id()).peak_kib();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // Whoever shows a hundred thousand lines of 255 bytes and keeps them has 25 MB more.
+        assert!(peak <= MOST_KIB, "{args:?} took {peak} KiB");
     }
 }
 

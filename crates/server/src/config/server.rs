@@ -80,6 +80,8 @@ impl Default for Limits {
             shut_out: 15 * MINUTE,
             upload_per_user: None,
             download_per_user: None,
+            upload_per_address: None,
+            download_per_address: None,
             requests_per_user: None,
             requests_per_address: None,
             nuisances_per_user: Some(200),
@@ -242,6 +244,10 @@ fn read_limits(mut section: Section<'_>, faults: &mut FaultList<'_>) -> Limits {
         bytes("upload_per_user", default.upload_per_user),
         bytes("download_per_user", default.download_per_user),
     );
+    let (upload_per_address, download_per_address) = (
+        bytes("upload_per_address", default.upload_per_address),
+        bytes("download_per_address", default.download_per_address),
+    );
     let mut times = |key, default| section.take(key, faults, or_unlimited(frequency)).unwrap_or(default);
     let (requests_per_user, requests_per_address) = (
         times("requests_per_user", default.requests_per_user),
@@ -279,6 +285,8 @@ fn read_limits(mut section: Section<'_>, faults: &mut FaultList<'_>) -> Limits {
         shut_out: section.take("shut_out", faults, duration).unwrap_or(default.shut_out),
         upload_per_user,
         download_per_user,
+        upload_per_address,
+        download_per_address,
         requests_per_user,
         requests_per_address,
         nuisances_per_user,

@@ -115,6 +115,15 @@ fn write_limits(out: &mut String, config: &Config) -> fmt::Result {
             show_duration(limits.shut_out)
         ),
     )?;
+    line(
+        out,
+        "bandwidth",
+        &format!(
+            "each address {} up, {} down; each user as below",
+            flow(limits.upload_per_address),
+            flow(limits.download_per_address)
+        ),
+    )?;
     let times = |limit: Option<u64>| limit.map_or_else(|| "unlimited".to_owned(), show_frequency);
     line(
         out,
@@ -155,8 +164,12 @@ fn trash(policy: TrashPolicy) -> String {
     }
 }
 
+/// Bytes a second.
+fn flow(limit: Option<u64>) -> String {
+    limit.map_or_else(|| "unlimited".to_owned(), show_rate)
+}
+
 fn row(name: &str, user: &UserConfig) -> [String; 9] {
-    let flow = |limit: Option<u64>| limit.map_or_else(|| "unlimited".to_owned(), show_rate);
     [
         name.to_owned(),
         user.quota.map_or_else(|| "unlimited".to_owned(), show_size),

@@ -61,13 +61,14 @@ fn the_example_shows_every_key_with_its_default() {
     keys.sort();
     let known = "server.care.recount_interval server.care.scrub_interval server.care.scrub_rate \
                  server.core_dumps server.durability server.group server.limits.connects_per_address \
-                 server.limits.download_per_user server.limits.drain_timeout server.limits.hello_timeout \
+                 server.limits.download_per_address server.limits.download_per_user \
+                 server.limits.drain_timeout server.limits.hello_timeout \
                  server.limits.idle_timeout server.limits.login_failures server.limits.login_timeout \
                  server.limits.nuisances_per_address server.limits.nuisances_per_user \
                  server.limits.requests_per_address server.limits.requests_per_user server.limits.sessions \
                  server.limits.sessions_before_login server.limits.sessions_per_address \
                  server.limits.sessions_per_user server.limits.shut_out server.limits.tls_timeout \
-                 server.limits.upload_per_user server.listen server.log.file server.log.level \
+                 server.limits.upload_per_address server.limits.upload_per_user server.listen server.log.file server.log.level \
                  server.log.rotate_keep server.log.rotate_size server.root server.sandbox server.staging_expiry \
                  server.state server.tls.certificate server.tls.enabled server.tls.key server.trash \
                  server.trash_age server.user users.alice.home users.alice.max_download users.alice.max_files \
@@ -171,6 +172,8 @@ fn rates_and_walls_arrive_and_users_follow_the_servers_default() {
         [server.limits]
         upload_per_user = "1 MiB/s"
         download_per_user = "1 KiB/s"
+        upload_per_address = "3 MiB/s"
+        download_per_address = "4 MiB/s"
         requests_per_user = "1/s"
         requests_per_address = "1000000/s"
         nuisances_per_user = "unlimited"
@@ -196,6 +199,10 @@ fn rates_and_walls_arrive_and_users_follow_the_servers_default() {
         (Some(1 << 20), Some(1024))
     );
     assert_eq!(
+        (limits.upload_per_address, limits.download_per_address),
+        (Some(3 << 20), Some(4 << 20))
+    );
+    assert_eq!(
         (limits.requests_per_user, limits.requests_per_address),
         (Some(1), Some(1_000_000))
     );
@@ -212,6 +219,7 @@ fn rates_and_walls_arrive_and_users_follow_the_servers_default() {
         "runs as         ftpd in the group files when root starts it\n",
         "nuisances unlimited per user, 7/s per address",
         "2 MB/s",
+        "bandwidth       each address 3 MiB/s up, 4 MiB/s down; each user as below\n",
     ] {
         assert!(shown.contains(part), "{part:?} is missing in\n{shown}");
     }
@@ -223,6 +231,7 @@ fn rates_out_of_bounds_and_a_group_without_a_user_are_faults() {
         "[server]\n\
          group = 'files'\n\
          limits.upload_per_user = '1023 B/s'\n\
+         limits.download_per_address = '0 B/s'\n\
          limits.requests_per_user = '0/s'\n\
          limits.requests_per_address = '1000001/s'\n\
          limits.connects_per_address = 100\n\
@@ -233,10 +242,11 @@ fn rates_out_of_bounds_and_a_group_without_a_user_are_faults() {
     let starts = [
         "2:9: `group` is given without `user`",
         "3:26: `upload_per_user`: must be at least 1 KiB/s",
-        "4:28: `requests_per_user`: must be from 1/s to 1000000/s",
-        "5:31: `requests_per_address`: must be from 1/s to 1000000/s",
-        "6:31: `connects_per_address`: expected a rate in quotes, as in \"200/s\", found an integer",
-        "9:16: `max_download`: `10 MiB` is not a rate",
+        "4:31: `download_per_address`: must be at least 1 KiB/s",
+        "5:28: `requests_per_user`: must be from 1/s to 1000000/s",
+        "6:31: `requests_per_address`: must be from 1/s to 1000000/s",
+        "7:31: `connects_per_address`: expected a rate in quotes, as in \"200/s\", found an integer",
+        "10:16: `max_download`: `10 MiB` is not a rate",
     ];
     assert_eq!(faults.len(), starts.len(), "{faults:#?}");
     for (fault, start) in faults.iter().zip(starts) {

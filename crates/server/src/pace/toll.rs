@@ -5,70 +5,91 @@ use std::sync::Arc;
 use super::{Bucket, Share};
 use crate::config::{Limits, UserConfig};
 
-/// The rates of one user, for all sessions together.
-pub(crate) struct Tolls {
-    upload: Arc<Bucket>,
-    download: Arc<Bucket>,
-    asking: Toll,
+/// So much a second, of one user or of one address; `None` is no limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rates {
+    /// Bytes that come in.
+    pub(crate) upload: Option<u64>,
+    /// Bytes that go out.
+    pub(crate) download: Option<u64>,
+    /// Requests of every kind.
+    pub(crate) requests: Option<u64>,
+    /// Requests that fail or ask for nothing.
+    pub(crate) nuisances: Option<u64>,
 }
 
-/// Rates of requests, of one user or of one address.
+impl Rates {
+    /// What all sessions of a user share.
+    pub(crate) fn of_user(user: &UserConfig, limits: &Limits) -> Self {
+        Self {
+            upload: user.max_upload,
+            download: user.max_download,
+            requests: limits.requests_per_user,
+            nuisances: limits.nuisances_per_user,
+        }
+    }
+
+    /// What all sessions of an address share.
+    pub(crate) fn of_address(limits: &Limits) -> Self {
+        Self {
+            upload: limits.upload_per_address,
+            download: limits.download_per_address,
+            requests: limits.requests_per_address,
+            nuisances: limits.nuisances_per_address,
+        }
+    }
+}
+
+/// The buckets of one user or of one address.
 #[derive(Clone)]
 pub(crate) struct Toll {
+    upload: Arc<Bucket>,
+    download: Arc<Bucket>,
     requests: Arc<Bucket>,
     nuisances: Arc<Bucket>,
 }
 
-impl Tolls {
-    pub(crate) fn new(user: &UserConfig, limits: &Limits) -> Self {
+impl Toll {
+    pub(crate) fn new(rates: Rates) -> Self {
         Self {
-            upload: Bucket::new(user.max_upload),
-            download: Bucket::new(user.max_download),
-            asking: Toll::new(limits.requests_per_user, limits.nuisances_per_user),
+            upload: Bucket::new(rates.upload),
+            download: Bucket::new(rates.download),
+            requests: Bucket::new(rates.requests),
+            nuisances: Bucket::new(rates.nuisances),
         }
     }
 
     /// Takes over changed rates, also for who waits already.
-    pub(crate) fn follow(&self, user: &UserConfig, limits: &Limits) {
-        self.upload.set_rate(user.max_upload);
-        self.download.set_rate(user.max_download);
-        self.asking.follow(limits.requests_per_user, limits.nuisances_per_user);
-    }
-}
-
-impl Toll {
-    pub(crate) fn new(requests: Option<u64>, nuisances: Option<u64>) -> Self {
-        Self {
-            requests: Bucket::new(requests),
-            nuisances: Bucket::new(nuisances),
-        }
-    }
-
-    pub(crate) fn follow(&self, requests: Option<u64>, nuisances: Option<u64>) {
-        self.requests.set_rate(requests);
-        self.nuisances.set_rate(nuisances);
+    pub(crate) fn follow(&self, rates: Rates) {
+        self.upload.set_rate(rates.upload);
+        self.download.set_rate(rates.download);
+        self.requests.set_rate(rates.requests);
+        self.nuisances.set_rate(rates.nuisances);
     }
 
     /// Whether forgetting it would change nothing.
     pub(crate) fn is_full(&self) -> bool {
-        self.requests.is_full() && self.nuisances.is_full()
+        [&self.upload, &self.download, &self.requests, &self.nuisances]
+            .into_iter()
+            .all(|bucket| bucket.is_full())
     }
 }
 
-/// What one session pays from.
+/// What one session pays from: to its user and to its address. What is still owed when it is dropped is taken
+/// without a wait.
 pub(crate) struct Purse {
-    upload: Due,
-    download: Due,
+    upload: [Due; 2],
+    download: [Due; 2],
     requests: [Due; 2],
     nuisances: [Due; 2],
 }
 
 impl Purse {
-    pub(crate) fn new(user: &Tolls, address: &Toll) -> Self {
-        let both = |of: fn(&Toll) -> &Arc<Bucket>| [Due::to(of(&user.asking)), Due::to(of(address))];
+    pub(crate) fn new(user: &Toll, address: &Toll) -> Self {
+        let both = |of: fn(&Toll) -> &Arc<Bucket>| [Due::to(of(user)), Due::to(of(address))];
         Self {
-            upload: Due::to(&user.upload),
-            download: Due::to(&user.download),
+            upload: both(|toll| &toll.upload),
+            download: both(|toll| &toll.download),
             requests: both(|toll| &toll.requests),
             nuisances: both(|toll| &toll.nuisances),
         }
@@ -76,26 +97,22 @@ impl Purse {
 
     /// So many bytes came in and went out.
     pub(crate) fn owe_bytes(&mut self, received: u64, sent: u64) {
-        self.upload.owed += received;
-        self.download.owed += sent;
+        owe(&mut self.upload, received);
+        owe(&mut self.download, sent);
     }
 
     /// Whether what comes in has a rate.
     pub(crate) fn limits_uploads(&self) -> bool {
-        self.upload.share.is_limited()
+        self.upload.iter().any(|due| due.share.is_limited())
     }
 
     pub(crate) fn owe_request(&mut self) {
-        for due in &mut self.requests {
-            due.owed += 1;
-        }
+        owe(&mut self.requests, 1);
     }
 
     /// A request that failed, or that asked for nothing.
     pub(crate) fn owe_nuisance(&mut self) {
-        for due in &mut self.nuisances {
-            due.owed += 1;
-        }
+        owe(&mut self.nuisances, 1);
     }
 
     /// Waits until everything owed is paid.
@@ -109,10 +126,16 @@ impl Purse {
             requests,
             nuisances,
         } = self;
-        for due in [upload, download].into_iter().chain(requests).chain(nuisances) {
+        for due in [upload, download, requests, nuisances].into_iter().flatten() {
             due.share.take(due.owed).await;
             due.owed = 0;
         }
+    }
+}
+
+fn owe(dues: &mut [Due; 2], units: u64) {
+    for due in dues {
+        due.owed += units;
     }
 }
 
@@ -128,5 +151,11 @@ impl Due {
             share: Share::of(bucket),
             owed: 0,
         }
+    }
+}
+
+impl Drop for Due {
+    fn drop(&mut self) {
+        self.share.charge(self.owed);
     }
 }

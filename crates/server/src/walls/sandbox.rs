@@ -25,7 +25,7 @@ const SYSTEM: [&str; 4] = [
 /// What may be done beneath a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Allowed {
-    /// Files and directories come, change and go: homes.
+    /// Files and directories come, change and go, and whatever else somebody put there moves: homes.
     Files,
     /// The same, and sockets: the state.
     State,
@@ -47,7 +47,9 @@ impl Allowed {
             | AccessFs::RemoveDir
             | AccessFs::Refer;
         match self {
-            Self::Files => files,
+            // To move a link, FIFO or socket, or to put it in the trash, is for Landlock to make one. The server
+            // makes none, and opens none; whoever took it over could reach nothing by one that it can not without.
+            Self::Files => files | AccessFs::MakeSym | AccessFs::MakeFifo | AccessFs::MakeSock,
             Self::State => files | AccessFs::MakeSock,
             Self::Log => {
                 AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::MakeReg | AccessFs::RemoveFile
@@ -252,106 +254,4 @@ impl Sandbox {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const VERIFIER: &str = "SCRAM-SHA-256$4096:AAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-
-    fn config(directory: &Path, text: &str) -> Config {
-        Config::parse(&directory.join("etc/users.toml"), &text.replace("VERIFIER", VERIFIER)).unwrap()
-    }
-
-    fn allowed(directory: &Path, text: &str) -> Vec<(String, Allowed)> {
-        rules(&config(directory, text))
-            .into_iter()
-            .filter(|rule| !rule.is_optional)
-            .map(|rule| {
-                let path = rule
-                    .path
-                    .strip_prefix(directory)
-                    .unwrap_or(&rule.path)
-                    .display()
-                    .to_string();
-                (path, rule.allowed)
-            })
-            .collect()
-    }
-
-    #[test]
-    fn the_rules_are_what_the_server_needs_and_no_more() {
-        let directory = tempfile::tempdir().unwrap();
-        let directory = directory.path().canonicalize().unwrap();
-        let text = "[server]\nroot = '../homes'\nstate = '../state'\nlog.file = '../log/l'\n\
-                    tls.certificate = '../tls/c.pem'\ntls.key = '../private/k.pem'\n\
-                    [users.a]\nverifier = 'VERIFIER'\n[users.b]\nverifier = 'VERIFIER'\nhome = '../elsewhere/b'\n";
-        for made in ["etc", "homes", "state", "log", "tls", "private", "elsewhere/b"] {
-            std::fs::create_dir_all(directory.join(made)).unwrap();
-        }
-        let expected = [
-            ("homes", Allowed::Files),
-            ("elsewhere/b", Allowed::Files),
-            ("state", Allowed::State),
-            ("log", Allowed::Log),
-            ("etc", Allowed::Read),
-            ("tls", Allowed::Read),
-            ("private", Allowed::Read),
-        ];
-        assert_eq!(
-            allowed(&directory, text),
-            expected.map(|(path, allowed)| (path.to_owned(), allowed))
-        );
-    }
-
-    #[test]
-    fn no_rule_lets_anything_be_executed_or_devices_be_made() {
-        let forbidden =
-            AccessFs::Execute | AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::MakeFifo | AccessFs::IoctlDev;
-        for allowed in [Allowed::Files, Allowed::State, Allowed::Log, Allowed::Read] {
-            assert!((allowed.rights() & forbidden).is_empty(), "{allowed:?}");
-        }
-        assert!(!Allowed::Files.rights().contains(AccessFs::MakeSock));
-        assert!(!Allowed::Read.rights().contains(AccessFs::WriteFile));
-    }
-
-    #[test]
-    fn a_home_or_a_certificate_elsewhere_is_outside_and_links_hide_nothing() {
-        let directory = tempfile::tempdir().unwrap();
-        let directory = directory.path().canonicalize().unwrap();
-        for made in ["etc/homes", "elsewhere"] {
-            std::fs::create_dir_all(directory.join(made)).unwrap();
-        }
-        std::os::unix::fs::symlink(directory.join("elsewhere"), directory.join("etc/homes/link")).unwrap();
-        let sandbox = Sandbox(rules(&config(&directory, "")));
-        let outside = |text: &str| sandbox.outside(&config(&directory, text));
-        assert_eq!(outside("[users.a]\nverifier = 'VERIFIER'\n"), Vec::<String>::new());
-        for home in ["../elsewhere", "homes/link/a"] {
-            let faults = outside(&format!("[users.a]\nverifier = 'VERIFIER'\nhome = '{home}'\n"));
-            assert_eq!(faults.len(), 1, "{home}: {faults:?}");
-            assert!(faults[0].contains("the home of `a`"), "{faults:?}");
-        }
-        let faults = outside("[server.tls]\ncertificate = '../elsewhere/c'\nkey = 'k'\n");
-        assert_eq!(faults.len(), 1, "{faults:?}");
-        assert!(faults[0].contains("TLS certificate"), "{faults:?}");
-    }
-
-    #[test]
-    fn each_version_of_the_kernel_says_what_it_lacks() {
-        let (standing, missing) = describe(7, 7);
-        assert_eq!(
-            standing.unwrap(),
-            "files, truncation, TCP, devices, signals, abstract sockets (ABI 7)"
-        );
-        assert!(missing.is_empty());
-        let (standing, missing) = describe(3, 3);
-        assert_eq!(standing.unwrap(), "files, truncation (ABI 3)");
-        assert_eq!(
-            missing,
-            ["Landlock's TCP, devices, signals, abstract sockets: this kernel has Landlock 3"]
-        );
-        // Without the right to rename between directories, nothing could be published.
-        let (standing, missing) = describe(0, 1);
-        assert_eq!(standing, None);
-        assert!(missing[0].contains("Landlock 1"), "{missing:?}");
-        assert!(describe(0, 0).1[0].contains("no Landlock"));
-    }
-}
+mod tests;

@@ -24,7 +24,7 @@ use super::*;
 use crate::audit::Strangers;
 use crate::config::{Limits, Rights, UserConfig};
 use crate::fuzzing::memory;
-use crate::pace::Toll;
+use crate::pace::{Rates, Toll};
 
 /// What may be in the home, small enough that scripts meet the limits.
 const QUOTA: u64 = 400_000;
@@ -246,7 +246,7 @@ impl House {
         };
         let peer = SocketAddr::from(([127, 0, 0, 1], 9));
         let who = Who::new(1, peer, Some("alice".to_owned()));
-        let toll = Toll::new(None, None);
+        let toll = Toll::new(Rates::default());
         let door = Arc::clone(&self.door);
         let server = tokio::spawn(async move { session::run(&door, entered, who, &toll).await });
         let (read, write) = tokio::io::split(here);

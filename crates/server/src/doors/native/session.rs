@@ -47,7 +47,7 @@ pub(super) struct Session<'a> {
     pub(super) home: Home,
     pub(super) cwd: FilePath,
     account: &'a Account,
-    purse: Purse,
+    purse: &'a mut Purse,
     requests: &'a mut u64,
     /// Small uploads whose answers are outstanding, first those of the running groups.
     pending: VecDeque<Pending>,
@@ -90,18 +90,24 @@ pub(super) async fn run(door: &Door, entered: Entered, who: Who, toll: &Toll) {
         ..
     } = entered;
     let mut wire = Wire::new(reader, writer);
-    let purse = Purse::new(account.tolls(), toll);
+    let mut purse = Purse::new(account.toll(), toll);
+    // A byte each way for the login, so that the first request waits for what earlier sessions owe.
+    purse.owe_bytes(1, 1);
     let end = tokio::select! {
         biased;
         () = door.cut.cancelled() => shutting_down(),
         () = account.revoked().cancelled() => {
             End::Bye(Fault::new(Code::LoginFailed, "the administrator changed or removed this account"))
         }
-        end = serve(door, &account, &mut wire, purse, &who, &mut life.requests) => match end {
+        end = serve(door, &account, &mut wire, &mut purse, &who, &mut life.requests) => match end {
             Err(end) => end,
             Ok(never) => match never {},
         },
     };
+    // What was not paid for is owed to who comes next, or a new connection would be a way around the rates.
+    let moved = wire.take_moved();
+    purse.owe_bytes(moved.received, moved.sent);
+    drop(purse);
     if let End::Lost(error) = &end {
         tracing::debug!(session = who.session, error = %error, "connection lost");
     }
@@ -131,7 +137,7 @@ async fn serve<'a>(
     door: &'a Door,
     account: &'a Account,
     wire: &'a mut Wire,
-    purse: Purse,
+    purse: &'a mut Purse,
     who: &Who,
     requests: &'a mut u64,
 ) -> Result<Infallible, End> {
@@ -177,40 +183,76 @@ impl Session<'_> {
         loop {
             self.answer_finished().await?;
             self.pay().await?;
-            if self.wire.ready()? {
-                return expect_request(self.wire.receive(idle).await?);
+            let incoming = if self.wire.ready()? {
+                Some(self.wire.receive(idle).await?)
+            } else if self.gathered.len() < MAX_GROUP && !self.gathered.is_empty() {
+                self.wire.receive(idle).now_or_never().transpose()?
+            } else {
+                None
+            };
+            let incoming = match incoming {
+                Some(incoming) => incoming,
+                None => match self.wait(idle).await? {
+                    Some(incoming) => incoming,
+                    None => continue,
+                },
+            };
+            match incoming {
+                Incoming::Request(request) => return Ok(request),
+                Incoming::Data(_) => {
+                    return Err(ftp_proto::ProtocolError::Unexpected("file data outside of a body").into());
+                }
+                Incoming::Beat => self.note_nuisance(),
             }
-            if self.gathered.len() < MAX_GROUP
-                && !self.gathered.is_empty()
-                && let Some(incoming) = self.wire.receive(idle).now_or_never()
-            {
-                return expect_request(incoming?);
+        }
+    }
+
+    /// Waits for what the client sends, or with `None` until a group is stored.
+    async fn wait(&mut self, idle: Duration) -> Result<Option<Incoming>, End> {
+        self.start_group();
+        self.wire.flush().await?;
+        if self.door.drain.is_cancelled() && self.pending.is_empty() {
+            return Err(shutting_down());
+        }
+        let Self {
+            wire,
+            pending,
+            running,
+            door,
+            ..
+        } = self;
+        tokio::select! {
+            biased;
+            incoming = wire.receive(idle) => incoming.map(Some),
+            () = finished(running.front_mut()) => Ok(None),
+            () = door.drain.cancelled(), if pending.is_empty() => Err(shutting_down()),
+            () = tokio::time::sleep(SHRINK_AFTER), if pending.is_empty() => {
+                wire.shrink();
+                tokio::select! {
+                    biased;
+                    incoming = wire.receive(idle) => incoming.map(Some),
+                    () = door.drain.cancelled() => Err(shutting_down()),
+                }
             }
-            self.start_group();
-            self.wire.flush().await?;
-            if self.door.drain.is_cancelled() && self.pending.is_empty() {
-                return Err(shutting_down());
-            }
-            let Self {
-                wire,
-                pending,
-                running,
-                door,
-                ..
-            } = self;
-            tokio::select! {
-                biased;
-                incoming = wire.receive(idle) => return expect_request(incoming?),
-                () = finished(running.front_mut()) => {}
-                () = door.drain.cancelled(), if pending.is_empty() => return Err(shutting_down()),
-                () = tokio::time::sleep(SHRINK_AFTER), if pending.is_empty() => {
-                    wire.shrink();
-                    tokio::select! {
-                        biased;
-                        incoming = wire.receive(idle) => return expect_request(incoming?),
-                        () = door.drain.cancelled() => return Err(shutting_down()),
+        }
+    }
+
+    /// The next part of a body. Beats beyond those that anybody needs are paid for like other nuisances; the time
+    /// that takes is idle time.
+    ///
+    /// # Cancel safety
+    /// Safe: what is paid is paid.
+    pub(super) async fn receive(&mut self) -> Result<Incoming, End> {
+        let idle = self.idle_timeout();
+        loop {
+            match self.wire.receive(idle).await? {
+                Incoming::Beat => {
+                    self.note_nuisance();
+                    if !self.is_paid() {
+                        self.wait_for_rates().await?;
                     }
                 }
+                incoming => return Ok(incoming),
             }
         }
     }
@@ -227,33 +269,35 @@ impl Session<'_> {
 
     /// Waits until what was moved and asked for is within the user's and the address's rates.
     pub(super) async fn pay(&mut self) -> Result<(), End> {
+        if self.is_paid() {
+            return Ok(());
+        }
+        let (door, may_end) = (self.door, self.pending.is_empty());
+        tokio::select! {
+            biased;
+            paid = self.wait_for_rates() => paid,
+            () = door.drain.cancelled(), if may_end => Err(shutting_down()),
+        }
+    }
+
+    /// Whether everything that was moved and asked for could be paid at once.
+    fn is_paid(&mut self) -> bool {
         let moved = self.wire.take_moved();
         self.purse.owe_bytes(moved.received, moved.sent);
-        if self.purse.pay().now_or_never().is_none() {
-            // What is answered already does not wait.
-            self.wire.flush().await?;
-            let Self {
-                wire,
-                purse,
-                door,
-                pending,
-                ..
-            } = self;
-            tokio::select! {
-                biased;
-                // Boxed, so that a session that waits for requests has no room for it.
-                paid = wire.while_present(Box::pin(purse.pay())) => paid?,
-                () = door.drain.cancelled(), if pending.is_empty() => return Err(shutting_down()),
-            }
-        }
-        Ok(())
+        self.purse.pay().now_or_never().is_some()
+    }
+
+    async fn wait_for_rates(&mut self) -> Result<(), End> {
+        // What is answered already does not wait.
+        self.wire.flush().await?;
+        let Self { wire, purse, .. } = self;
+        // Boxed, so that a session that waits for requests has no room for it.
+        wire.while_present(Box::pin(purse.pay())).await
     }
 
     /// As [`Session::pay`] in the middle of a transfer; `false` when the client cancels it.
     pub(super) async fn pay_unless_cancelled(&mut self, id: u64) -> Result<bool, End> {
-        let moved = self.wire.take_moved();
-        self.purse.owe_bytes(moved.received, moved.sent);
-        if self.purse.pay().now_or_never().is_some() {
+        if self.is_paid() {
             return Ok(true);
         }
         let Self { wire, purse, .. } = self;
@@ -401,12 +445,5 @@ async fn finished(running: Option<&mut Running>) {
     match running {
         Some(running) => (&mut running.job).await,
         None => std::future::pending().await,
-    }
-}
-
-fn expect_request(incoming: Incoming) -> Result<Request, End> {
-    match incoming {
-        Incoming::Request(request) => Ok(request),
-        Incoming::Data(_) => Err(ftp_proto::ProtocolError::Unexpected("file data outside of a body").into()),
     }
 }

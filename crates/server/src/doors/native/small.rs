@@ -3,7 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 use ftp_digest::Digest;
-use ftp_proto::{Code, Fault, MAX_DATA_BYTES, Op, ProtocolError};
+use ftp_proto::{Code, DATA_HEAD_BYTES, Fault, MAX_DATA_BYTES, Op, ProtocolError};
 use ftp_store::{Resume, SmallUpload, UploadSpec};
 use tokio::time::Instant;
 
@@ -14,6 +14,10 @@ use super::request::{Stop, may_replace, resolve};
 use super::session::Session;
 use super::upload::Asked;
 use super::wire::{End, Incoming};
+
+/// How much of a body is passed over beyond what may go without asking, frames included. A client that has misjudged
+/// a file learns of it by the answer behind its body; one that sends on and on wants none.
+pub(super) const MAX_SURPLUS_BYTES: usize = 16 * MAX_DATA_BYTES;
 
 /// How a body ended.
 enum Body {
@@ -88,12 +92,18 @@ async fn prepare(session: &mut Session<'_>, asked: Asked, body: Body) -> Result<
 async fn body(session: &mut Session<'_>, id: u64) -> Result<Body, End> {
     // The usual body is one chunk, and is kept without a copy; further ones are joined.
     let (mut first, mut joined) = (Bytes::new(), BytesMut::new());
-    let (mut too_long, idle) = (false, session.idle_timeout());
+    let (mut too_long, mut room) = (false, MAX_DATA_BYTES + MAX_SURPLUS_BYTES);
     loop {
-        match session.wire.receive(idle).await? {
+        let incoming = session.receive().await?;
+        if let Incoming::Data(chunk) = &incoming {
+            // Chunks without a byte must not go on for ever either.
+            room = room.checked_sub(chunk.len() + DATA_HEAD_BYTES).ok_or_else(endless)?;
+        }
+        match incoming {
             Incoming::Data(chunk) if too_long || first.len() + joined.len() + chunk.len() > MAX_DATA_BYTES => {
                 too_long = true;
                 (first, joined) = (Bytes::new(), BytesMut::new());
+                session.pay().await?;
             }
             Incoming::Data(chunk) if first.is_empty() && joined.is_empty() => first = chunk,
             Incoming::Data(chunk) => {
@@ -109,7 +119,15 @@ async fn body(session: &mut Session<'_>, id: u64) -> Result<Body, End> {
                 Op::Fail { message } => return Ok(Body::Failed(message)),
                 _ => return Err(ProtocolError::Unexpected("request within a body").into()),
             },
-            Incoming::Request(_) => return Err(ProtocolError::Unexpected("request within a body").into()),
+            Incoming::Request(_) | Incoming::Beat => {
+                return Err(ProtocolError::Unexpected("request within a body").into());
+            }
         }
     }
+}
+
+fn endless() -> End {
+    let message =
+        format!("a body without `ask` went on for {MAX_SURPLUS_BYTES} bytes beyond the {MAX_DATA_BYTES} allowed");
+    End::Bye(Fault::new(Code::Protocol, message))
 }

@@ -18,6 +18,7 @@ use crate::config::{Limits, Rights, UserConfig};
 mod busy;
 mod groups;
 mod rates;
+mod surplus;
 
 /// A pipe so small that no frame fits into it.
 const PIPE_BYTES: usize = 37;

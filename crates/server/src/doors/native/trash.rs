@@ -29,26 +29,28 @@ pub(super) async fn list(session: &mut Session<'_>, id: u64, path: Option<&str>)
     }
 }
 
-/// Sends a page in headers of bounded length.
+/// Sends a page in headers of bounded length, and each of them before the next one is made.
 async fn send(session: &mut Session<'_>, id: u64, page: impl Iterator<Item = TrashItem>) -> Result<(), Stop> {
     let (mut items, mut bytes) = (Vec::new(), 0);
     for item in page {
         // An escaped byte of a path takes eight in JSON; the rest of an item stays below 500.
         let more = item.path.len() * 8 + 500;
         if bytes + more > PAGE_BYTES && !items.is_empty() {
-            let items = std::mem::take(&mut items);
-            session.wire.reply(id, Re::Trash { items })?;
+            send_header(session, id, std::mem::take(&mut items)).await?;
             bytes = 0;
         }
         bytes += more;
         items.push(item);
     }
+    send_header(session, id, items).await
+}
+
+async fn send_header(session: &mut Session<'_>, id: u64, items: Vec<TrashItem>) -> Result<(), Stop> {
     session.wire.reply(id, Re::Trash { items })?;
-    if session.wire.flush_unless_cancelled(id).await? {
-        Ok(())
-    } else {
-        Err(cancelled().into())
+    if !session.wire.flush_unless_cancelled(id).await? || !session.pay_unless_cancelled(id).await? {
+        return Err(cancelled().into());
     }
+    Ok(())
 }
 
 /// What a request to restore asks for.

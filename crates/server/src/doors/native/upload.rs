@@ -1,7 +1,5 @@
 //! Uploads that ask first: refused before a byte flows, resumed where they broke off.
 
-use std::time::Duration;
-
 use ftp_digest::{Algorithm, Digest};
 use ftp_proto::{BlockList, Code, Fault, Op, ProtocolError, Re, Request, ResumeMode, Timestamp};
 use ftp_store::{Error, Resume, Stored, Upload, UploadSpec};
@@ -122,7 +120,7 @@ fn refuse(session: &mut Session<'_>, id: u64, failure: Failure) -> Result<(), St
 /// rest of the body is passed over.
 async fn body(session: &mut Session<'_>, id: u64, mut upload: Upload, record: &mut Record) -> Result<Body, End> {
     let superseded = upload.superseded();
-    let (held, idle) = (upload.held(), session.idle_timeout());
+    let held = upload.held();
     let (mut position, mut is_cancelled, mut is_writing) = (held, false, false);
     loop {
         let incoming = tokio::select! {
@@ -137,11 +135,11 @@ async fn body(session: &mut Session<'_>, id: u64, mut upload: Upload, record: &m
                     Ok(()) => continue,
                     Err(error) => {
                         drop(upload);
-                        return refuse_rest(session, id, idle, error.into()).await;
+                        return refuse_rest(session, id, error.into()).await;
                     }
                 }
             }
-            incoming = session.wire.receive(idle) => incoming?,
+            incoming = session.receive() => incoming?,
         };
         match incoming {
             Incoming::Data(chunk) => {
@@ -151,7 +149,7 @@ async fn body(session: &mut Session<'_>, id: u64, mut upload: Upload, record: &m
                 if let Err(error) = session.wire.busy(upload.write_chunks(position, chunks)).await? {
                     // Path and quota are free again before the client has stopped.
                     drop(upload);
-                    return refuse_rest(session, id, idle, error.into()).await;
+                    return refuse_rest(session, id, error.into()).await;
                 }
                 is_writing = true;
                 let repaired = held.saturating_sub(position).min(length);
@@ -195,26 +193,30 @@ async fn body(session: &mut Session<'_>, id: u64, mut upload: Upload, record: &m
                 }
                 _ => return Err(ProtocolError::Unexpected("request within a body").into()),
             },
-            Incoming::Request(_) => return Err(ProtocolError::Unexpected("request within a body").into()),
+            Incoming::Request(_) | Incoming::Beat => {
+                return Err(ProtocolError::Unexpected("request within a body").into());
+            }
         }
     }
 }
 
-async fn refuse_rest(session: &mut Session<'_>, id: u64, idle: Duration, failure: Failure) -> Result<Body, End> {
+async fn refuse_rest(session: &mut Session<'_>, id: u64, failure: Failure) -> Result<Body, End> {
     if failure.fault.code == Code::TakenOver {
         return Ok(Body::Stopped(failure));
     }
     session.wire.reply(id, Re::Error(failure.fault.clone()))?;
     session.wire.flush().await?;
     loop {
-        match session.wire.receive(idle).await? {
+        match session.receive().await? {
             Incoming::Data(_) => session.pay().await?,
             Incoming::Request(request) if request.id == id => match request.op {
                 Op::At { .. } => {}
                 Op::End { .. } | Op::Fail { .. } => return Ok(Body::Refused(failure)),
                 _ => return Err(ProtocolError::Unexpected("request within a body").into()),
             },
-            Incoming::Request(_) => return Err(ProtocolError::Unexpected("request within a body").into()),
+            Incoming::Request(_) | Incoming::Beat => {
+                return Err(ProtocolError::Unexpected("request within a body").into());
+            }
         }
     }
 }

@@ -27,14 +27,20 @@ pub(super) const READ_AHEAD_BYTES: usize = 4 * MAX_DATA_BYTES;
 /// what lay beside it there, such as beats, counts nowhere; this bounds it by a few times what counts.
 const COPY_BELOW_BYTES: usize = 64 * 1024;
 
+/// Beats that may come in each [`BEAT_INTERVAL`] for nothing. An honest client sends one; more of them come together
+/// when the network or this server was held up.
+const FREE_BEATS: u32 = 8;
+
 /// Replies are sent when so much of them has gathered, or when there is nothing else to do.
 const FLUSH_BYTES: usize = 64 * 1024;
 
-/// What arrives, apart from beats.
+/// What arrives, apart from beats as an honest client sends them.
 #[derive(Debug)]
 pub(super) enum Incoming {
     Data(Bytes),
     Request(Request),
+    /// One beat more than anybody needs, which is no sign of progress but has to be paid for.
+    Beat,
 }
 
 /// Why a session ends.
@@ -75,6 +81,10 @@ pub(super) struct Wire {
     cancelled: Vec<u64>,
     last_sent: Instant,
     last_heard: Instant,
+    /// Since when something of use is waited for.
+    idle_since: Option<Instant>,
+    /// How many beats have come since when.
+    beats: (u32, Instant),
     moved: Moved,
     /// Whether nothing but beats has come since memory was given back.
     resting: bool,
@@ -101,6 +111,8 @@ impl Wire {
             cancelled: Vec::new(),
             last_sent: now,
             last_heard: now,
+            idle_since: None,
+            beats: (0, now),
             moved: Moved::default(),
             resting: false,
         }
@@ -108,6 +120,10 @@ impl Wire {
 
     /// Queues a reply.
     pub(super) fn reply(&mut self, id: u64, re: Re) -> Result<(), End> {
+        if id != 0 {
+            // The client may have waited for this answer.
+            self.idle_since = None;
+        }
         let queued = self.writer.queued();
         self.writer.header(&Reply { id, re })?;
         self.moved.sent += (self.writer.queued() - queued) as u64;
@@ -191,19 +207,23 @@ impl Wire {
     }
 
     /// The next request or chunk. Beats are sent and passed over meanwhile; `idle` bounds the wait
-    /// whatever the beats say.
+    /// whatever the beats say, and however many calls it takes.
     ///
     /// # Cancel safety
     /// Safe.
     pub(super) async fn receive(&mut self, idle: Duration) -> Result<Incoming, End> {
+        let idle_until = *self.idle_since.get_or_insert_with(Instant::now) + idle;
+        let is_beat = matches!(self.ahead.front(), Some((Incoming::Beat, _)));
+        if is_beat && Instant::now() >= idle_until {
+            return Err(End::Silent(idle));
+        }
         if let Some((incoming, bytes)) = self.ahead.pop_front() {
             self.ahead_bytes -= bytes;
-            return Ok(incoming);
+            return Ok(self.useful(incoming));
         }
         if let Some(end) = self.ended.take() {
             return Err(end);
         }
-        let idle_until = Instant::now() + idle;
         loop {
             let (beat, silence) = (self.last_sent + BEAT_INTERVAL, self.last_heard + PEER_TIMEOUT);
             tokio::select! {
@@ -212,9 +232,9 @@ impl Wire {
                     self.last_heard = Instant::now();
                     let frame = frame?.ok_or(End::Closed)?;
                     self.moved.received += frame_bytes(&frame);
-                    if let Some(incoming) = parse(frame)? {
+                    if let Some(incoming) = self.sort(frame)? {
                         self.resting = false;
-                        return Ok(incoming);
+                        return Ok(self.useful(incoming));
                     }
                     if self.resting {
                         self.reader.shrink();
@@ -372,7 +392,7 @@ impl Wire {
         let frame = frame.ok_or(End::Closed)?;
         self.moved.received += frame_bytes(&frame);
         let bytes = frame.payload_bytes() + size_of::<(Incoming, usize)>();
-        let Some(incoming) = parse(frame)? else {
+        let Some(incoming) = self.sort(frame)? else {
             return Ok(());
         };
         if let Incoming::Request(Request {
@@ -385,6 +405,29 @@ impl Wire {
         self.ahead_bytes += bytes;
         self.ahead.push_back((incoming, bytes));
         Ok(())
+    }
+
+    /// What has to be dealt with; `None` for a beat that costs nothing.
+    fn sort(&mut self, frame: Frame) -> Result<Option<Incoming>, End> {
+        let incoming = parse(frame)?;
+        if !matches!(incoming, Incoming::Beat) {
+            return Ok(Some(incoming));
+        }
+        let (count, since) = &mut self.beats;
+        let now = Instant::now();
+        if now.duration_since(*since) >= BEAT_INTERVAL {
+            (*count, *since) = (0, now);
+        }
+        *count = count.saturating_add(1);
+        Ok((*count > FREE_BEATS).then_some(incoming))
+    }
+
+    /// Ends the wait for something of use, if this is.
+    fn useful(&mut self, incoming: Incoming) -> Incoming {
+        if !matches!(incoming, Incoming::Beat) {
+            self.idle_since = None;
+        }
+        incoming
     }
 
     /// Whether the client has cancelled the request `id`.
@@ -444,16 +487,16 @@ fn frame_bytes(frame: &Frame) -> u64 {
     (frame.payload_bytes() + DATA_HEAD_BYTES) as u64
 }
 
-/// `None` for a beat.
-fn parse(frame: Frame) -> Result<Option<Incoming>, End> {
+fn parse(frame: Frame) -> Result<Incoming, End> {
     match frame {
-        Frame::Data(bytes) if bytes.len() < COPY_BELOW_BYTES => {
-            Ok(Some(Incoming::Data(Bytes::copy_from_slice(&bytes))))
-        }
-        Frame::Data(bytes) => Ok(Some(Incoming::Data(bytes))),
+        Frame::Data(bytes) if bytes.len() < COPY_BELOW_BYTES => Ok(Incoming::Data(Bytes::copy_from_slice(&bytes))),
+        Frame::Data(bytes) => Ok(Incoming::Data(bytes)),
         Frame::Header(json) => {
             let request: Request = serde_json::from_slice(&json).map_err(ProtocolError::Malformed)?;
-            Ok((request.op != Op::Beat).then_some(Incoming::Request(request)))
+            Ok(match request.op {
+                Op::Beat => Incoming::Beat,
+                _ => Incoming::Request(request),
+            })
         }
     }
 }

@@ -7,15 +7,15 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 
-const KIB: u64 = 1024;
+pub(super) const KIB: u64 = 1024;
 
-fn house(change: impl FnOnce(&mut Limits)) -> House {
+pub(super) fn house(change: impl FnOnce(&mut Limits)) -> House {
     let mut limits = Limits::default();
     change(&mut limits);
     House::with_limits(Rights::ALL, None, limits)
 }
 
-fn slow_up(rate: u64) -> House {
+pub(super) fn slow_up(rate: u64) -> House {
     house(|limits| limits.upload_per_user = Some(rate))
 }
 
@@ -24,7 +24,7 @@ fn slow_down(rate: u64) -> House {
 }
 
 impl Peer {
-    async fn put_small(&mut self, id: u64, path: &str, bytes: &[u8]) {
+    pub(super) async fn put_small(&mut self, id: u64, path: &str, bytes: &[u8]) {
         self.send(id, put(path, Some(bytes.len() as u64), false)).await;
         if !bytes.is_empty() {
             self.send_data(bytes).await;
@@ -42,13 +42,13 @@ impl Peer {
         self.stored().await;
     }
 
-    async fn stored(&mut self) {
+    pub(super) async fn stored(&mut self) {
         let reply = self.reply().await;
         assert!(matches!(reply, (_, Re::Stored(_))), "{reply:?}");
     }
 
     /// Waits until nothing is owed any more, and asks for that.
-    async fn ping(&mut self) {
+    pub(super) async fn ping(&mut self) {
         self.send(1000, Op::Ping).await;
         assert_eq!(self.reply().await, (1000, Re::Ok));
     }
@@ -71,7 +71,7 @@ impl Peer {
 
 /// About `least` by the paused clock: headers count too, and the last thing taken is owed for.
 #[track_caller]
-fn took(began: Instant, least: u64) {
+pub(super) fn took(began: Instant, least: u64) {
     let seconds = began.elapsed().as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "a few seconds")]
     let least = least as f64;
@@ -163,6 +163,44 @@ async fn downloads_and_listings_pass_through_their_own_bucket() {
     peer.put_small(3, "/small", &[1; 32 * KIB as usize]).await;
     peer.stored().await;
     took(began, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_list_of_the_trash_is_paid_for_page_by_page() {
+    let house = slow_down(16 * KIB);
+    house.change(|alice| {
+        alice.max_download = Some(16 * KIB);
+        alice.trash = ftp_store::TrashPolicy {
+            bytes: 1 << 20,
+            age: Duration::from_secs(3600),
+        };
+    });
+    let mut peer = house.enter().await;
+    for number in 0..600 {
+        let path = format!("/{number:0200}");
+        std::fs::write(house.dir.path().join("alice").join(&path[1..]), "x").unwrap();
+        peer.send(1, Op::Rm { path, forever: false }).await;
+        assert_eq!(peer.reply().await, (1, Re::Ok));
+    }
+    peer.ping().await;
+    sleep(Duration::from_secs(1)).await;
+    let began = Instant::now();
+    peer.send(2, Op::Trash { path: None }).await;
+    let (mut bytes, mut listed) = (0, 0);
+    loop {
+        let Some(Frame::Header(json)) = peer.frame().await else {
+            panic!("the list has an end")
+        };
+        bytes += json.len() as u64;
+        match serde_json::from_slice::<Reply>(&json).unwrap().re {
+            Re::Trash { items } => listed += items.len(),
+            Re::Beat => {}
+            re => break assert_eq!(re, Re::Ok),
+        }
+    }
+    assert_eq!(listed, 600);
+    // All of it but the end, before which everything is paid for.
+    took(began, bytes / (16 * KIB) - 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -328,6 +366,77 @@ async fn nuisances_and_requests_of_an_address_count_for_all_its_users() {
         assert!(matches!(one.reply().await, (_, Re::Usage(_))));
     }
     took(began, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_of_an_address_count_for_all_its_users_and_follow_a_reload() {
+    let limits = |change: fn(&mut Limits)| {
+        let mut limits = Limits::default();
+        change(&mut limits);
+        limits
+    };
+    let house = House::with_limits(
+        Rights::ALL,
+        None,
+        limits(|limits| {
+            // The user may have more than the address.
+            limits.upload_per_user = Some(1024 * KIB);
+            limits.upload_per_address = Some(256 * KIB);
+            limits.download_per_address = Some(128 * KIB);
+        }),
+    );
+    let mut bob = house.alice.clone();
+    bob.home = house.dir.path().join("bob");
+    let both = [("alice".to_owned(), house.alice.clone()), ("bob".to_owned(), bob)].into();
+    house.door.site.apply(&both, &Limits::default());
+    let mut alice = house.enter().await;
+    let mut bob = house.connect();
+    bob.log_in("bob", "pencil").await.unwrap();
+    bob.ping().await;
+    let source = vec![1; 1 << 20];
+    let began = Instant::now();
+    tokio::join!(alice.put_large("/a", &source), bob.put_large("/b", &source));
+    // All but what was saved and what was read ahead of each.
+    assert!(began.elapsed() >= Duration::from_secs(5), "{:?}", began.elapsed());
+    alice.ping().await;
+    alice.ping().await;
+    // 2 MiB at 256 KiB/s, of which a second's worth was saved.
+    took(began, 7);
+
+    sleep(Duration::from_secs(2)).await;
+    let began = Instant::now();
+    alice.send(1, get("/a")).await;
+    assert!(matches!(alice.reply().await, (1, Re::Begin { .. })));
+    assert_eq!(alice.body().await.0, source.len());
+    alice.ping().await;
+    took(began, 7);
+
+    alice.send(2, get("/a")).await;
+    assert!(matches!(alice.reply().await, (2, Re::Begin { .. })));
+    let began = Instant::now();
+    house.door.gate.set_limits(Limits::default());
+    assert_eq!(alice.body().await.0, source.len());
+    alice.put_large("/c", &source).await;
+    took(began, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_ends_leaves_its_debts_behind() {
+    let house = slow_up(64 * KIB);
+    let mut peer = house.enter().await;
+    let began = Instant::now();
+    for round in 1..=4 {
+        // Gone before it could be asked to wait.
+        peer.put_small(round, &format!("/{round}"), &[7; 256 * KIB as usize])
+            .await;
+        peer.hang_up().await;
+        peer = house.connect();
+        peer.log_in("alice", "pencil").await.unwrap();
+    }
+    // The debt of the last one is not waited for by the first answer.
+    peer.ping().await;
+    peer.ping().await;
+    took(began, 15);
 }
 
 #[tokio::test(start_paused = true)]
