@@ -236,7 +236,11 @@ impl Partial {
 
     /// The block digests of the first `length` bytes; `None` when `report`, which is told the bytes done, ends it.
     /// Blocks.
-    pub(crate) fn blocks(&self, length: u64, report: impl Fn(u64) -> bool + Sync) -> Result<Option<BlockDigests>, Error> {
+    pub(crate) fn blocks(
+        &self,
+        length: u64,
+        report: impl Fn(u64) -> bool + Sync,
+    ) -> Result<Option<BlockDigests>, Error> {
         let done = AtomicU64::new(0);
         let go_on = |step| report(done.fetch_add(step, Ordering::Relaxed) + step);
         BlockDigests::of_file(&self.file, length, block_bytes_for(length), go_on)
@@ -244,12 +248,7 @@ impl Partial {
     }
 
     /// Takes what stands before `length` and `hasher` has not seen into it, as long as that is wanted. Blocks.
-    pub(crate) fn catch_up(
-        &self,
-        length: u64,
-        hasher: &mut Hasher,
-        is_wanted: impl Fn() -> bool,
-    ) -> Result<(), Error> {
+    pub(crate) fn catch_up(&self, length: u64, hasher: &mut Hasher, is_wanted: impl Fn() -> bool) -> Result<(), Error> {
         catch_up(&self.file, length, hasher, is_wanted).map_err(Error::local("cannot read", &self.part))
     }
 

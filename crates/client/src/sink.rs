@@ -165,7 +165,10 @@ impl Sink {
 
     fn begin(&mut self, mut at: u64, first: Option<Bytes>) {
         let partial = Arc::clone(&self.partial);
-        let mut hasher = self.hasher.take().filter(|hasher| first.is_none() || hasher.length() == at);
+        let mut hasher = self
+            .hasher
+            .take()
+            .filter(|hasher| first.is_none() || hasher.length() == at);
         self.queue.lock().in_work = true;
         let at_work = AtWork(Arc::clone(&self.queue));
         self.job = Some(tokio::task::spawn_blocking(move || {

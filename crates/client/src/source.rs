@@ -18,7 +18,7 @@ use crate::Error;
 const HASH_STEP: usize = 512 * 1024;
 
 /// What `statfs` tells of a memory file system.
-const TMPFS_MAGIC: i64 = 0x0102_1994;
+const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
 
 /// A local file, opened once, whose identity is remembered: what is sent must be one state of it.
 pub(crate) struct Source {
@@ -68,7 +68,7 @@ impl Source {
             return Err(Error::NotAFile(path.to_path_buf()));
         }
         Ok(Self {
-            in_memory: rustix::fs::fstatfs(&file).is_ok_and(|found| i64::from(found.f_type) == TMPFS_MAGIC),
+            in_memory: rustix::fs::fstatfs(&file).is_ok_and(|found| found.f_type == TMPFS_MAGIC),
             file,
             path: path.to_path_buf(),
             state: State::of(&metadata),
@@ -119,7 +119,12 @@ impl Source {
         let read = if self.in_memory {
             self.file.read_at(bytes, offset).map_err(|_| Errno::IO)
         } else {
-            rustix::io::preadv2(&self.file, &mut [IoSliceMut::new(bytes)], offset, ReadWriteFlags::NOWAIT)
+            rustix::io::preadv2(
+                &self.file,
+                &mut [IoSliceMut::new(bytes)],
+                offset,
+                ReadWriteFlags::NOWAIT,
+            )
         };
         read == Ok(bytes.len())
     }
@@ -173,12 +178,7 @@ pub(crate) fn hash_file(file: &File, length: u64, algorithm: Algorithm) -> io::R
 }
 
 /// Takes the bytes of `file` from where `hasher` stands up to `length` into it, as long as that is wanted.
-pub(crate) fn catch_up(
-    file: &File,
-    length: u64,
-    hasher: &mut Hasher,
-    is_wanted: impl Fn() -> bool,
-) -> io::Result<()> {
+pub(crate) fn catch_up(file: &File, length: u64, hasher: &mut Hasher, is_wanted: impl Fn() -> bool) -> io::Result<()> {
     let mut buffer = vec![0; usize::try_from(length).unwrap_or(usize::MAX).min(HASH_STEP)];
     while hasher.length() < length && is_wanted() {
         let left = usize::try_from(length - hasher.length()).unwrap_or(usize::MAX);

@@ -165,7 +165,7 @@ mod tests {
         let first = steps.one(Chunk::default(), fill).unwrap();
         assert_eq!(first.payload(), [5; 10]);
         let spare = steps.one(first, fill).unwrap_err();
-        let (from, chunks) = steps.next(|| Chunk::default()).unwrap();
+        let (from, chunks) = steps.next(Chunk::default).unwrap();
         assert_eq!((from, chunks.len(), chunks[0].payload().len()), (15, 1, 10));
         assert!(steps.one(spare, |_, _| true).is_err(), "nothing is left");
     }

@@ -415,8 +415,8 @@ pub(crate) fn read_now(file: &File, buffer: &mut [u8], offset: u64, in_memory: b
 
 /// Whether the file lies on a memory file system, which has no disk to wait for, and knows no `RWF_NOWAIT`.
 pub(crate) fn is_in_memory(file: &File) -> bool {
-    const TMPFS_MAGIC: i64 = 0x0102_1994;
-    rustix::fs::fstatfs(file).is_ok_and(|found| i64::from(found.f_type) == TMPFS_MAGIC)
+    const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
+    rustix::fs::fstatfs(file).is_ok_and(|found| found.f_type == TMPFS_MAGIC)
 }
 
 /// Lets go of what the kernel remembers of the file and has on disk, so that it is read from there.

@@ -283,7 +283,10 @@ impl Trash {
     /// The oldest item that may be deleted, and can be as far as is known.
     pub(crate) fn oldest(&self) -> Option<(u64, Item)> {
         let items = self.items();
-        let mut oldest = items.by_id.iter().filter(|(_, item)| item.foreign.is_none() && !item.stuck);
+        let mut oldest = items
+            .by_id
+            .iter()
+            .filter(|(_, item)| item.foreign.is_none() && !item.stuck);
         oldest.next().map(|(id, item)| (*id, *item))
     }
 

@@ -27,8 +27,8 @@ mod small;
 mod writer;
 
 pub use listing::StagedListing;
-pub use small::{SmallUpload, SmallWork};
 use queue::{Queue, Queued, Run};
+pub use small::{SmallUpload, SmallWork};
 use writer::Writer;
 
 /// What to do with bytes that an earlier upload to the same path has left.

@@ -72,7 +72,10 @@ async fn unknown_size_is_cut_off_at_the_limit() {
     upload.write_at(999_999, Bytes::from_static(b"12")).await.unwrap();
     // What is taken before the failure is known is not written.
     let more = upload.write_at(1_000_001, Bytes::from_static(b"3")).await;
-    assert_err!(more.and(upload.written().await), Error::QuotaBytes { requested: 1 | 2, .. });
+    assert_err!(
+        more.and(upload.written().await),
+        Error::QuotaBytes { requested: 1 | 2, .. }
+    );
     drop(upload);
     assert_eq!(rig.check_usage().await.pending, 999_999);
 }

@@ -378,7 +378,11 @@ impl Session<'_> {
         let (done, turn) = oneshot::channel();
         self.running.push_back(Running {
             count: group.len(),
-            job: maybe_done(self.door.tasks.spawn(group::run(self.home.clone(), group, before, done))),
+            job: maybe_done(
+                self.door
+                    .tasks
+                    .spawn(group::run(self.home.clone(), group, before, done)),
+            ),
             turn: Some(turn),
         });
     }
