@@ -423,7 +423,7 @@ async fn perform(session: &mut Session<'_>, id: u64, op: Op) -> Result<(), Stop>
         }
         Op::Sum { path, digest, fresh } => sum(session, id, &path, digest, fresh).await?,
         Op::Trash { path } => trash::list(session, id, path.as_deref()).await?,
-        Op::Uploads => uploads(session, id).await?,
+        Op::Uploads => upload::list(session, id).await?,
         Op::At { .. } | Op::End { .. } | Op::Fail { .. } => {
             return Err(ProtocolError::Unexpected("part of a body outside of one").into());
         }
@@ -543,26 +543,6 @@ async fn sum(session: &mut Session<'_>, id: u64, path: &str, algorithm: Algorith
             kept: kept.is_some(),
         },
     )?)
-}
-
-/// Lists what is staged; nothing but the page at hand is in memory.
-async fn uploads(session: &mut Session<'_>, id: u64) -> Result<(), Stop> {
-    let mut listing = session.home.uploads();
-    while let Some(page) = session
-        .wire
-        .unless_cancelled(id, listing.next_page())
-        .await?
-        .ok_or_else(cancelled)??
-    {
-        for upload in &page {
-            // One a header: the longest path, escaped, takes half of it.
-            let uploads = vec![reply::staged(upload)];
-            session.wire.reply(id, Re::Uploads { uploads })?;
-            session.wire.flush_if_much().await?;
-            session.pay().await?;
-        }
-    }
-    Ok(session.wire.reply(id, Re::Ok)?)
 }
 
 /// Streams a listing page by page; nothing but the page at hand is in memory.

@@ -104,6 +104,26 @@ pub(super) async fn run(session: &mut Session<'_>, id: u64, asked: Asked) -> Res
     }
 }
 
+/// Lists what is staged; nothing but the page at hand is in memory.
+pub(super) async fn list(session: &mut Session<'_>, id: u64) -> Result<(), Stop> {
+    let mut listing = session.home.uploads();
+    while let Some(page) = session
+        .wire
+        .unless_cancelled(id, listing.next_page())
+        .await?
+        .ok_or_else(cancelled)??
+    {
+        for upload in &page {
+            // One a header: the longest path, escaped, takes half of it.
+            let uploads = vec![reply::staged(upload)];
+            session.wire.reply(id, Re::Uploads { uploads })?;
+            session.wire.flush_if_much().await?;
+            session.pay().await?;
+        }
+    }
+    Ok(session.wire.reply(id, Re::Ok)?)
+}
+
 /// Answers a failed upload that is logged already. Whoever was taken over is cut: often it is a
 /// connection that died without knowing.
 fn refuse(session: &mut Session<'_>, id: u64, failure: Failure) -> Result<(), Stop> {
