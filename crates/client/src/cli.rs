@@ -21,6 +21,7 @@ mod quote;
 mod resume;
 mod session;
 mod shell;
+mod stdout;
 mod targets;
 mod watch;
 

@@ -11,6 +11,7 @@ use super::super::args::GetArgs;
 use super::super::failure::{Done, Failure, Situation, Stop};
 use super::super::resume;
 use super::super::session::{Session, Tally};
+use super::super::stdout::Stdout;
 use super::super::targets::{self, Destination, Last};
 use super::super::watch::Batch;
 use super::names::expand_all;
@@ -72,7 +73,7 @@ async fn stream(session: &mut Session, args: &GetArgs) -> Done {
         // What went into a pipe can not be resumed.
         situation: session.situation.clone(),
     });
-    let mut stdout = tokio::io::stdout();
+    let mut stdout = Stdout::open();
     let result = session
         .client
         .get_stream(&remote, &mut stdout, &args.transfer.options())
