@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::os::unix::fs::{FileExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -184,6 +185,7 @@ impl Arena {
             return Ok(());
         }
         ftp_tests::write_noise(&served, bytes, seed);
+        age(&served)?;
         self.own(&served)?;
         fs::hard_link(&served, &sent).with_context(|| sent.display().to_string())?;
         Ok(())
@@ -204,7 +206,8 @@ impl Arena {
                 let piece = pieces.next().context("enough noise")?;
                 for path in [self.srv(TREE).join(&name), self.cli(TREE).join(&name)] {
                     fs::create_dir_all(path.parent().context("a parent")?)?;
-                    fs::write(path, piece)?;
+                    fs::write(&path, piece)?;
+                    age(&path)?;
                 }
             }
         }
@@ -215,6 +218,16 @@ impl Arena {
 /// The name of a small file within the tree.
 pub(crate) fn tree_file(directory: u32, file: u32) -> String {
     format!("d{directory:03}/f{file:03}.bin")
+}
+
+/// Makes a file an hour old: while it is new, a change could not be told by its time, and `ftpd` keeps no digest that it
+/// has computed itself.
+fn age(path: &Path) -> Result<()> {
+    let hour = Duration::from_secs(60 * 60);
+    let file = File::options().write(true).open(path)?;
+    let written = file.metadata()?.modified()?;
+    file.set_modified(written - hour)
+        .with_context(|| path.display().to_string())
 }
 
 /// Removes a file or directory if it is there.

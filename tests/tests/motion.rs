@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use ftp_tests::{Call, Cli, Effect, Fault, MIB, Plan, Rig, Tracer, flip_byte, sha256, skipped, write_noise};
+use ftp_tests::{Call, Cli, Effect, Errno, Fault, MIB, Plan, Rig, Tracer, flip_byte, sha256, skipped, write_noise};
 
 mod serial;
 
@@ -16,6 +16,9 @@ fn hold(calls: &'static [&'static str], file: &Path, after: u64) -> Fault {
 }
 
 type Change = fn(&Path);
+
+/// How a file is read at an offset: with a wait for its disk, and without.
+const READS: [&str; 2] = ["pread64", "preadv2"];
 
 /// What happens to a file while it is read.
 const CHANGES: [(&str, Change); 6] = [
@@ -72,7 +75,7 @@ fn change_while_uploading(size: u64, reads: u64) {
         let source = alice.file("source");
         write_noise(&source, size, 2);
         let states = [sha256(&alice.file("before")), sha256(&source)];
-        let fault = hold(&["pread64"], &source, reads);
+        let fault = hold(&READS, &source, reads);
         let (running, tracer) = match alice.spawn_traced(["put", "--force", "source", "demo"], fault) {
             Ok(started) => started,
             Err(why) => return skipped("a source that changes", &why),
@@ -117,7 +120,7 @@ fn change_while_downloading(size: u64, reads: u64) {
         write_noise(&served, size, 3);
         let before = sha256(&served);
         fs::write(alice.file("back"), "old").unwrap();
-        let hits = tracer.inject(hold(&["pread64"], &served, reads));
+        let hits = tracer.inject(hold(&READS, &served, reads));
         let running = alice.spawn(["get", "--force", "--retries", "0", "demo", "back"]);
         hits.wait();
         change(&served);
@@ -182,6 +185,10 @@ fn a_directory_that_goes_above_a_running_transfer_takes_nothing_else_with_it() {
         }
 
         // Above a download: it has its version to the end.
+        // By a thread that may wait, as from a disk: the server's others go on meanwhile.
+        tracer.inject(Fault::new(Effect::Fail(Errno::EAGAIN), |call: &Call| {
+            call.is(&["preadv2"])
+        }));
         let hits = tracer.inject(hold(&["pread64"], &home.join("dir/there"), 3));
         let getting = alice.spawn(["get", "--force", "dir/there", "back"]);
         hits.wait();
@@ -222,7 +229,7 @@ fn trees_that_change_while_they_are_transferred_come_over_as_far_as_they_are_the
 
     // Up: a file goes, another comes, when the first is read.
     let first = tree.join("sub/large");
-    let fault = hold(&["pread64"], &first, 0);
+    let fault = hold(&READS, &first, 0);
     let (running, client) = match alice.spawn_traced(["put", "-r", "--parents", "tree", "up"], fault) {
         Ok(started) => started,
         Err(why) => return skipped("trees that change", &why),
@@ -248,7 +255,7 @@ fn trees_that_change_while_they_are_transferred_come_over_as_far_as_they_are_the
     rig.check_df("alice");
 
     // Down: the same.
-    let hits = tracer.inject(hold(&["pread64"], &up.join("f00"), 0));
+    let hits = tracer.inject(hold(&READS, &up.join("f00"), 0));
     let running = alice.spawn(["get", "-r", "up", "down"]);
     hits.wait();
     alice.run(["rm", "up/f18"]).ok();

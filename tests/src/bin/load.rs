@@ -12,6 +12,13 @@ use std::time::Duration;
 
 use ftp_tests::load;
 
+/// What an idle session may cost where so many of them share what all have in common.
+const MOST_SESSION_BYTES: u64 = 40 * 1024;
+const MANY: usize = 1000;
+
+/// How many times as long as the median the slowest of many equal transfers may take.
+const STARVED: f64 = 4.0;
+
 const USAGE: &str =
     "usage: load idle CONNECTIONS | load transfers TRANSFERS [MIB] | load soak DURATION (as in 10m or 30s)";
 
@@ -23,19 +30,23 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let report = match args.as_slice() {
-        ["idle", connections] => connections
-            .parse()
-            .ok()
-            .map(|connections| runtime.block_on(load::idle(connections, REST)).report),
+        ["idle", connections] => connections.parse().ok().map(|connections| {
+            let idle = runtime.block_on(load::idle(connections, REST));
+            let dear = connections >= MANY && idle.session_bytes > MOST_SESSION_BYTES;
+            let why = dear.then(|| format!("more than {MOST_SESSION_BYTES} bytes a session"));
+            (idle.report, why)
+        }),
         ["transfers", transfers] => run_transfers(&runtime, transfers, "2"),
         ["transfers", transfers, mib] => run_transfers(&runtime, transfers, mib),
-        ["soak", time] => duration(time).map(|time| runtime.block_on(load::soak(time)).report),
+        ["soak", time] => duration(time).map(|time| (runtime.block_on(load::soak(time)).report, None)),
         _ => None,
     };
     match report {
-        Some(report) => {
+        Some((report, why)) => {
             print!("{report}");
-            ExitCode::SUCCESS
+            let Some(why) = why else { return ExitCode::SUCCESS };
+            eprintln!("load: {why}");
+            ExitCode::FAILURE
         }
         None => {
             eprintln!("{USAGE}");
@@ -44,9 +55,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_transfers(runtime: &tokio::runtime::Runtime, transfers: &str, mib: &str) -> Option<load::Report> {
+fn run_transfers(
+    runtime: &tokio::runtime::Runtime,
+    transfers: &str,
+    mib: &str,
+) -> Option<(load::Report, Option<String>)> {
     let (transfers, mib): (usize, u64) = (transfers.parse().ok()?, mib.parse().ok()?);
-    Some(runtime.block_on(load::transfers(transfers, mib << 20)).report)
+    let done = runtime.block_on(load::transfers(transfers, mib << 20));
+    let why = (done.slowest_to_median > STARVED).then(|| format!("one took more than {STARVED} times the median"));
+    Some((done.report, why))
 }
 
 fn duration(text: &str) -> Option<Duration> {

@@ -111,6 +111,7 @@ pub(super) fn known(number: i64, arguments: [u64; 6]) -> Option<(&'static str, S
         libc::SYS_linkat => ("linkat", Shape::TwoAt),
         libc::SYS_read => ("read", Shape::Handle),
         libc::SYS_pread64 => ("pread64", Shape::Handle),
+        libc::SYS_preadv2 => ("preadv2", Shape::Handle),
         libc::SYS_write => ("write", Shape::Handle),
         libc::SYS_pwrite64 => ("pwrite64", Shape::Handle),
         libc::SYS_fsync => ("fsync", Shape::Handle),

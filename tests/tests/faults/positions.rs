@@ -361,11 +361,12 @@ struct Faults {
 /// Every call.
 const ANY: [&str; 0] = [];
 /// Calls that can be interrupted, on a network file system at least.
-const INTERRUPTIBLE: [&str; 13] = [
+const INTERRUPTIBLE: [&str; 14] = [
     "openat",
     "openat2",
     "read",
     "pread64",
+    "preadv2",
     "write",
     "pwrite64",
     "fsync",
