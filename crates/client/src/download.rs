@@ -105,11 +105,13 @@ impl Download<'_> {
             }
             Err(error) => Err(error),
         };
-        if result.is_err() {
-            sink.abandon();
-        }
         // The last write must be over before anybody else touches the partial.
-        let settled = sink.settle().await;
+        let settled = if result.is_ok() {
+            link.busy_to_the_end(sink.settle()).await?
+        } else {
+            sink.abandon();
+            sink.settle().await
+        };
         let (length, promised) = match result {
             Err(error @ Error::Local { .. }) => {
                 if cancel(link, id).await.is_err() {

@@ -16,8 +16,14 @@ use crate::Error;
 use crate::partial::Partial;
 use crate::upload::blocking;
 
-/// How much that has arrived may wait for the disk; as much again may be in work.
+/// From how much on nothing more waits for the disk; as much again may be in work.
 const MAX_WAITING_BYTES: usize = 4 * MAX_DATA_BYTES;
+
+/// What a chunk takes in memory beside its bytes, about: a server may send them one by one.
+const CHUNK_OVERHEAD: usize = 128;
+
+/// How much is hashed at a time while something may come to be written.
+const BEHIND_STEP_BYTES: u64 = 2 * 1024 * 1024;
 
 /// Takes a body in, in order but for jumps forward.
 pub(crate) struct Sink {
@@ -71,20 +77,26 @@ impl Queue {
         if waiting.bytes >= MAX_WAITING_BYTES {
             return Queued::Full(chunk);
         }
-        waiting.bytes += chunk.len();
+        waiting.bytes += chunk.len() + CHUNK_OVERHEAD;
         waiting.chunks.push(chunk);
         Queued::Taken
     }
 
-    /// What waits; empty when the work is over.
+    /// What waits, if anything does.
     fn take(&self) -> Vec<Bytes> {
         let mut waiting = self.lock();
         waiting.bytes = 0;
-        waiting.in_work = !waiting.chunks.is_empty();
         let chunks = mem::take(&mut waiting.chunks);
         drop(waiting);
         self.changed.notify_one();
         chunks
+    }
+
+    /// Ends the work, unless something has come to wait.
+    fn end(&self) -> bool {
+        let mut waiting = self.lock();
+        waiting.in_work = !waiting.chunks.is_empty();
+        !waiting.in_work
     }
 }
 
@@ -112,7 +124,7 @@ impl Sink {
         }
     }
 
-    /// Begins to hash what is held, while the rest is on its way.
+    /// Begins to hash what is held, whenever there is nothing to write.
     pub(crate) fn catch_up(&mut self) {
         if self.job.is_none() && self.hasher.is_some() && self.position > 0 {
             self.begin(self.position, None);
@@ -135,6 +147,8 @@ impl Sink {
         self.settle().await?;
         self.position = offset;
         self.jump_from = None;
+        // What is hashed already is going to change.
+        self.hasher = self.hasher.take().filter(|hasher| hasher.length() <= offset);
         Ok(())
     }
 
@@ -172,12 +186,9 @@ impl Sink {
         self.queue.lock().in_work = true;
         let at_work = AtWork(Arc::clone(&self.queue));
         self.job = Some(tokio::task::spawn_blocking(move || {
+            let queue = &at_work.0;
             let mut chunks: Vec<_> = first.into_iter().collect();
-            if let Some(hasher) = hasher.as_mut().filter(|_| chunks.is_empty()) {
-                partial.catch_up(at, hasher, || !at_work.0.lock().abandoned)?;
-                chunks = at_work.0.take();
-            }
-            while !chunks.is_empty() {
+            loop {
                 for bytes in chunks {
                     partial.write_at(at, &bytes)?;
                     if let Some(hasher) = hasher.as_mut().filter(|hasher| hasher.length() == at) {
@@ -185,9 +196,19 @@ impl Sink {
                     }
                     at += bytes.len() as u64;
                 }
-                chunks = at_work.0.take();
+                chunks = queue.take();
+                let is_idle = chunks.is_empty();
+                // A step at a time: the server waits for no more than that.
+                let behind = hasher.as_mut().filter(|hasher| is_idle && hasher.length() < at);
+                match behind.filter(|_| !queue.lock().abandoned) {
+                    Some(hasher) => {
+                        let end = at.min(hasher.length() + BEHIND_STEP_BYTES);
+                        partial.catch_up(end, hasher)?;
+                    }
+                    None if is_idle && queue.end() => return Ok(hasher),
+                    None => {}
+                }
             }
-            Ok(hasher)
         }));
     }
 
@@ -213,5 +234,12 @@ impl Sink {
                 blocking(move || partial.digest(algorithm)).await
             }
         }
+    }
+}
+
+/// Whoever gives up a download must not keep the partial from the next one.
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.abandon();
     }
 }

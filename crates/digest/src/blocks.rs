@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 /// At most so many blocks describe a prefix, so that the header that carries them stays small.
@@ -84,13 +85,29 @@ impl BlockDigests {
         if half < WORTH_A_THREAD_BYTES {
             return Self::of_range(file, (0, length), block_bytes, &go_on);
         }
+        let failed = AtomicBool::new(false);
+        let half_of = |range| {
+            let read = Self::of_range(file, range, block_bytes, &|step| {
+                !failed.load(Ordering::Relaxed) && go_on(step)
+            });
+            // Nobody needs the other half then.
+            failed.fetch_or(read.is_err(), Ordering::Relaxed);
+            read
+        };
         let (first, second) = thread::scope(|scope| {
-            let first = scope.spawn(|| Self::of_range(file, (0, half), block_bytes, &go_on));
-            let second = Self::of_range(file, (half, length), block_bytes, &go_on);
-            (first.join().unwrap_or_else(|panic| resume_unwind(panic)), second)
+            // Where no thread can be made, this one does both.
+            let first = thread::Builder::new().spawn_scoped(scope, || half_of((0, half)));
+            let second = half_of((half, length));
+            let first = match first {
+                Ok(first) => first.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                Err(_) => half_of((0, half)),
+            };
+            (first, second)
         });
-        let (Some(mut whole), Some(second)) = (first?, second?) else {
-            return Ok(None);
+        let (mut whole, second) = match (first, second) {
+            (Err(error), _) | (_, Err(error)) => return Err(error),
+            (Ok(Some(first)), Ok(Some(second))) => (first, second),
+            (Ok(_), Ok(_)) => return Ok(None),
         };
         whole.length = length;
         whole.digests.extend(second.digests);
@@ -206,7 +223,7 @@ impl BlockHasher {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::AtomicU64;
 
     use super::*;
 

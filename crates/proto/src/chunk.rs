@@ -76,7 +76,7 @@ impl Steps {
     }
 
     /// The next chunk, if `fill` can fill it where it is: it is told where the bytes stand, and says whether they are
-    /// there now. Otherwise the chunk comes back as it was, as it does at the end.
+    /// there now. Otherwise the chunk comes back, to be filled by other means, as it does at the end.
     ///
     /// # Errors
     /// The chunk.

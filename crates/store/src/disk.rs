@@ -413,7 +413,8 @@ pub(crate) fn read_now(file: &File, buffer: &mut [u8], offset: u64, in_memory: b
     read == Ok(buffer.len())
 }
 
-/// Whether the file lies on a memory file system, which has no disk to wait for, and knows no `RWF_NOWAIT`.
+/// Whether the file lies on a memory file system, which knows no `RWF_NOWAIT`. What of it is swapped out waits, as any
+/// memory of the process does.
 pub(crate) fn is_in_memory(file: &File) -> bool {
     const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
     rustix::fs::fstatfs(file).is_ok_and(|found| found.f_type == TMPFS_MAGIC)

@@ -218,8 +218,8 @@ impl Upload {
         blocks.await.map_err(|_| stopped())?
     }
 
-    /// Begins to hash the kept prefix, which the digest of the whole begins with, while the rest is on its way.
-    /// Without, [`Upload::commit`] does it, as it does when the prefix is repaired.
+    /// Begins to hash the kept prefix, which the digest of the whole begins with, whenever there is nothing to write.
+    /// What is left of it, and of what was written meanwhile, [`Upload::commit`] does.
     ///
     /// # Errors
     ///
@@ -248,7 +248,7 @@ impl Upload {
     ///
     /// The write may still be under way when this returns; its failure then shows at a later call, at
     /// [`Upload::written`] and [`Upload::commit`] for sure.
-    /// Up to 1 MiB waits while as much is under way; beyond that a call waits.
+    /// When 1 MiB waits already, a call waits until the thread at work has taken it over.
     ///
     /// # Errors
     ///
@@ -260,6 +260,7 @@ impl Upload {
     /// Safe: a dropped call has not taken the chunks.
     pub async fn write_chunks(&mut self, offset: u64, chunks: Vec<Bytes>) -> Result<()> {
         let mut run = (offset, chunks);
+        run.1.retain(|chunk| !chunk.is_empty());
         loop {
             self.refuse_if_superseded()?;
             let end = self.end_of(offset, &run.1)?;
@@ -310,17 +311,12 @@ impl Upload {
         }
     }
 
-    /// Sends the working half away to write, or to catch up first, until nothing waits any more.
+    /// Sends the working half away to write until nothing waits any more, and to hash what was passed over meanwhile.
     fn begin_writing(&mut self, first: Option<Run>) -> Result<()> {
         let (at_work, superseded) = (self.queue.work(), self.superseded());
         self.start(move |writer| {
             let mut runs: Vec<_> = first.into_iter().collect();
-            if runs.is_empty() {
-                let length = writer.length();
-                writer.catch_up(|| !superseded.is_cancelled() && at_work.leaves_alone(length))?;
-                runs = at_work.take();
-            }
-            while !runs.is_empty() {
+            loop {
                 for (mut at, chunks) in runs {
                     for chunk in chunks {
                         writer.write_at(at, &chunk)?;
@@ -328,8 +324,13 @@ impl Upload {
                     }
                 }
                 runs = at_work.take();
+                let is_idle = runs.is_empty();
+                let is_wanted = is_idle && !superseded.is_cancelled() && at_work.is_wanted();
+                // A step at a time: the sender waits for no more than that.
+                if is_idle && !(is_wanted && writer.hash_behind()?) && at_work.end() {
+                    return Ok(());
+                }
             }
-            Ok(())
         })
     }
 

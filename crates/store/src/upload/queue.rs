@@ -9,8 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-/// How much may wait; as much again may be in work.
+/// From how much on nothing more is taken for now; as much again may be in work.
 const MAX_WAITING_BYTES: usize = 1024 * 1024;
+
+/// What a chunk takes in memory beside its bytes, about: a peer may send them one by one.
+const CHUNK_OVERHEAD: usize = 128;
 
 /// Chunks that follow each other, and where the first one belongs.
 pub(crate) type Run = (u64, Vec<Bytes>);
@@ -53,7 +56,7 @@ impl Queue {
         if waiting.bytes >= MAX_WAITING_BYTES {
             return Queued::Full(run);
         }
-        waiting.bytes += run.1.iter().map(Bytes::len).sum::<usize>();
+        waiting.bytes += run.1.iter().map(|chunk| chunk.len() + CHUNK_OVERHEAD).sum::<usize>();
         waiting.runs.push(run);
         Queued::Taken
     }
@@ -83,21 +86,26 @@ impl Queue {
 pub(crate) struct AtWork(Arc<Queue>);
 
 impl AtWork {
-    /// Whether somebody is there who wants the first `length` bytes as they are.
-    pub(crate) fn leaves_alone(&self, length: u64) -> bool {
-        let waiting = self.0.lock();
-        !waiting.abandoned && waiting.runs.iter().all(|(at, _)| *at >= length)
+    /// Whether somebody is there for whom more than what waits is worth doing.
+    pub(crate) fn is_wanted(&self) -> bool {
+        !self.0.lock().abandoned
     }
 
-    /// What waits; nothing when the work is over.
+    /// What waits, if anything does.
     pub(crate) fn take(&self) -> Vec<Run> {
         let mut waiting = self.0.lock();
         waiting.bytes = 0;
-        waiting.in_work = !waiting.runs.is_empty();
         let runs = mem::take(&mut waiting.runs);
         drop(waiting);
         self.0.changed.notify_one();
         runs
+    }
+
+    /// Ends the work, unless something has come to wait.
+    pub(crate) fn end(&self) -> bool {
+        let mut waiting = self.0.lock();
+        waiting.in_work = !waiting.runs.is_empty();
+        !waiting.in_work
     }
 }
 

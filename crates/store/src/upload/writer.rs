@@ -21,6 +21,9 @@ use crate::time::Timestamp;
 /// after a crash, and thousands of small files are spared a second file each.
 const RECORDED_FROM_BYTES: u64 = MIN_BLOCK_BYTES;
 
+/// How much is hashed at a time while something may come to be written.
+const BEHIND_STEP_BYTES: u64 = 2 * 1024 * 1024;
+
 pub(crate) struct Writer {
     staged: StagedFile,
     spec: UploadSpec,
@@ -121,12 +124,13 @@ impl Writer {
         blocks_read(read, self.staged.target())
     }
 
-    /// Takes the staged bytes into the running digest that it has not seen yet, as long as that is wanted.
-    pub(crate) fn catch_up(&mut self, is_wanted: impl Fn() -> bool) -> Result<()> {
-        while self.hasher.length() < self.length() && is_wanted() {
-            self.read_step()?;
+    /// Takes some of the staged bytes that the running digest has not seen yet into it; `false` if there are none.
+    pub(crate) fn hash_behind(&mut self) -> Result<bool> {
+        let is_behind = self.hasher.length() < self.length();
+        if is_behind {
+            self.read_step(BEHIND_STEP_BYTES)?;
         }
-        Ok(())
+        Ok(is_behind)
     }
 
     /// Whether the running digest covers all staged bytes.
@@ -139,12 +143,12 @@ impl Writer {
         if self.hasher.algorithm() != algorithm {
             self.hasher = Hasher::new(algorithm);
         }
-        self.read_step()
+        self.read_step(STEP_BYTES)
     }
 
     /// Takes the next staged bytes into the running digest.
-    fn read_step(&mut self) -> Result<()> {
-        let end = (self.hasher.length() + STEP_BYTES).min(self.length());
+    fn read_step(&mut self, most: u64) -> Result<()> {
+        let end = (self.hasher.length() + most).min(self.length());
         let staged = &self.staged;
         let read = hash_range(staged.file(), staged.target(), end, &mut self.hasher);
         if read.is_err() {

@@ -6,6 +6,7 @@ use ftp_proto::Re;
 use ftp_store::{FilePath, Home, SmallUpload, SmallWork, Stored};
 
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::record::Record;
 use super::reply;
@@ -45,16 +46,21 @@ impl Work {
 }
 
 /// Does the work, logs it, and says what is to be answered. It begins when the group `before` is stored, and drops
-/// `done` when it is: so the order is kept, and the disk does not wait for what is told of a group.
+/// `done` when it is: so the order is kept, and the disk does not wait for what is told of a group. Nothing is begun
+/// for a session that is `over`: the next one of its user may have other plans for these names.
 pub(super) async fn run(
     home: Home,
     group: Vec<Work>,
+    over: CancellationToken,
     before: Option<oneshot::Receiver<Infallible>>,
     done: oneshot::Sender<Infallible>,
 ) -> Vec<Re> {
     let (work, logs): (Vec<_>, Vec<_>) = group.into_iter().map(|work| (work.work, work.log)).unzip();
     if let Some(before) = before {
         let _ = before.await;
+    }
+    if over.is_cancelled() {
+        return Vec::new();
     }
     let results = home.store_small(work).await;
     drop(done);

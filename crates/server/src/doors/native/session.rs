@@ -12,6 +12,7 @@ use futures::future::{MaybeDone, maybe_done};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::group::{self, Work};
 use super::login::Entered;
@@ -57,6 +58,9 @@ pub(super) struct Session<'a> {
     /// What gathers for the next group.
     gathered: Vec<Work>,
     running: VecDeque<Running>,
+    /// Cancelled when the session ends.
+    over: CancellationToken,
+    _over_when_dropped: DropGuard,
 }
 
 /// A small upload whose answer is outstanding.
@@ -146,6 +150,7 @@ async fn serve<'a>(
         let message = "the server cannot open this user's home; its log says why";
         End::Bye(Fault::new(Code::Internal, message))
     })?;
+    let over = CancellationToken::new();
     let mut session = Session {
         door,
         wire,
@@ -160,6 +165,8 @@ async fn serve<'a>(
         pending_files: HashSet::new(),
         gathered: Vec::new(),
         running: VecDeque::new(),
+        _over_when_dropped: over.clone().drop_guard(),
+        over,
     };
     loop {
         let request = session.next().await?;
@@ -378,11 +385,13 @@ impl Session<'_> {
         let (done, turn) = oneshot::channel();
         self.running.push_back(Running {
             count: group.len(),
-            job: maybe_done(
-                self.door
-                    .tasks
-                    .spawn(group::run(self.home.clone(), group, before, done)),
-            ),
+            job: maybe_done(self.door.tasks.spawn(group::run(
+                self.home.clone(),
+                group,
+                self.over.clone(),
+                before,
+                done,
+            ))),
             turn: Some(turn),
         });
     }
