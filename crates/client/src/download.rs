@@ -107,7 +107,7 @@ impl Download<'_> {
         };
         // The last write must be over before anybody else touches the partial.
         let settled = if result.is_ok() {
-            link.busy_to_the_end(sink.settle()).await?
+            link.busy_anyway(sink.settle()).await
         } else {
             sink.abandon();
             sink.settle().await
@@ -123,7 +123,7 @@ impl Download<'_> {
         };
         settled?;
         self.observer.event(&Event::Verifying { id: self.id });
-        let found = link.busy_to_the_end(sink.digest(self.options.algorithm)).await??;
+        let found = link.busy_anyway(sink.digest(self.options.algorithm)).await?;
         if length != size || found != promised {
             return Err(mismatch(link, self.remote, promised, found).await);
         }

@@ -273,6 +273,19 @@ impl Link {
         }
     }
 
+    /// As [`Link::busy`] for work that needs the server no more: a connection that ends meanwhile is of no more use,
+    /// and no reason to fail.
+    pub(crate) async fn busy_anyway<T>(&mut self, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        match self.busy(&mut work).await {
+            Ok(done) => done,
+            Err(_) => {
+                self.abandon();
+                work.await
+            }
+        }
+    }
+
     /// The next frame, `None` for a beat; own beats leave meanwhile. While an early frame is kept, only
     /// the own beats are seen to.
     async fn frame_or_beat(&mut self) -> Result<Option<Incoming>, Error> {
@@ -473,6 +486,25 @@ mod tests {
         link.fail(1, "no reason".to_owned()).await;
         assert!(link.is_broken());
         assert!(matches!(link.flush().await, Err(Error::Closed)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_needs_no_server_outlives_its_goodbye() {
+        let (mut link, mut peer) = link();
+        let bye = ftp_proto::Fault::new(ftp_proto::Code::ShuttingDown, "the end");
+        peer.1
+            .send(&Reply {
+                id: 0,
+                re: Re::Bye(bye),
+            })
+            .await
+            .unwrap();
+        let work = async {
+            tokio::time::sleep(BEAT_INTERVAL).await;
+            "done"
+        };
+        assert_eq!(link.busy_anyway(work).await, "done");
+        assert!(link.is_broken());
     }
 
     /// A peer that beats for ever, and says `more` beside it.
