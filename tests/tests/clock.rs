@@ -62,6 +62,11 @@ fn a_shut_out_is_neither_forgotten_nor_prolonged_by_a_jump() {
         tracer.set_clock(jump);
         let ran = alice.run(["--retries", "0", "ls"]);
         assert_ne!(ran.code(), Some(0), "still shut out");
+        let told = ran.stderr();
+        let (_, left) = told.split_once("try again in ").expect("the rest of the time is told");
+        let left: u64 = left.split_once(" s").unwrap().0.parse().unwrap();
+        // None of it was spent by the jump, and none was added.
+        assert!((1800..=3600).contains(&left), "{told}");
     }
 }
 

@@ -30,6 +30,10 @@ pub(crate) type Stream = TlsStream<ReadAhead<TcpStream>>;
 const CERTIFICATE_FILE: &str = "certificate.pem";
 const KEY_FILE: &str = "key.pem";
 
+/// Stands above the PEM in both, where RFC 7468 section 2 has other text ignored. Without it a file is of version 1.
+const FORM_NAME: &str = "ftpd-tls";
+const FORM_VERSION: &str = "1";
+
 /// All of them.
 pub(crate) const STATE_FILES: [&str; 2] = [CERTIFICATE_FILE, KEY_FILE];
 
@@ -98,10 +102,34 @@ fn automatic(state: &Path) -> Result<(PathBuf, PathBuf)> {
         let pair =
             rcgen::generate_simple_self_signed(vec!["ftpd.invalid".to_owned()]).context("cannot make a certificate")?;
         let text = Zeroizing::new(pair.signing_key.serialize_pem());
-        write_private(&key, text.as_bytes())?;
-        write_private(&certificate, pair.cert.pem().as_bytes())?;
+        for (file, pem) in [(&key, text.as_str()), (&certificate, &pair.cert.pem())] {
+            let text = Zeroizing::new(format!("{FORM_NAME} {FORM_VERSION}\n{pem}"));
+            write_private(file, text.as_bytes())?;
+        }
     }
+    refuse_foreign(&certificate)?;
+    refuse_foreign(&key)?;
     Ok((certificate, key))
+}
+
+/// Refuses what another version of the server made.
+fn refuse_foreign(path: &Path) -> Result<()> {
+    let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = Zeroizing::new(text);
+    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let words: Vec<_> = line.split(|byte| byte.is_ascii_whitespace()).collect();
+    if let [name, version, ..] = words[..]
+        && name == FORM_NAME.as_bytes()
+        && version != FORM_VERSION.as_bytes()
+    {
+        anyhow::bail!(
+            "{} has version {}, and this ftpd knows version {FORM_VERSION}; use the ftpd that wrote it, or move \
+             {CERTIFICATE_FILE} and {KEY_FILE} away, and new ones are made",
+            path.display(),
+            version.escape_ascii()
+        );
+    }
+    Ok(())
 }
 
 /// Writes a file that only the owner may read, whole or not at all.
@@ -119,4 +147,31 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
         fs::rename(&beside, path)
     };
     write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_own_certificate_says_its_version_and_another_is_refused() {
+        let state = tempfile::tempdir().unwrap();
+        let (certificate, key) = automatic(state.path()).unwrap();
+        for file in [&certificate, &key] {
+            let text = fs::read_to_string(file).unwrap();
+            let (line, pem) = text.split_once('\n').unwrap();
+            assert_eq!(line, "ftpd-tls 1");
+            // As it was before it had a version.
+            fs::write(file, pem).unwrap();
+            automatic(state.path()).unwrap();
+            fs::write(file, format!("ftpd-tls 2\n{pem}")).unwrap();
+            let error = automatic(state.path()).unwrap_err().to_string();
+            assert!(
+                error.contains("has version 2") && error.contains("move certificate.pem"),
+                "{error}"
+            );
+            fs::write(file, &text).unwrap();
+        }
+        automatic(state.path()).unwrap();
+    }
 }

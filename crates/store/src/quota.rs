@@ -111,6 +111,11 @@ impl Counts {
         self.stored.bytes = self.stored.bytes.saturating_sub(bytes);
     }
 
+    fn check_restore(&self, tally: Tally, new_entries: u64) -> Result<()> {
+        self.check_bytes(tally.bytes)?;
+        self.check_entries(new_entries)
+    }
+
     fn check_bytes(&self, more: u64) -> Result<()> {
         let Some(limit) = self.quota.bytes else {
             return Ok(());
@@ -250,12 +255,16 @@ impl Ledger {
         counts.trash.add(tally);
     }
 
+    /// Refuses what [`Ledger::restore`] would refuse now.
+    pub(crate) fn check_restore(&self, tally: Tally, new_entries: u64) -> Result<()> {
+        self.lock().check_restore(tally, new_entries)
+    }
+
     /// Something in the trash is to be stored again: checks and books in one step. The name it takes
     /// may be there already.
     pub(crate) fn restore(&self, tally: Tally, new_entries: u64) -> Result<()> {
         let mut counts = self.lock();
-        counts.check_bytes(tally.bytes)?;
-        counts.check_entries(new_entries)?;
+        counts.check_restore(tally, new_entries)?;
         counts.trash.subtract(tally);
         counts.stored.add(tally);
         Ok(())

@@ -12,6 +12,7 @@ use super::{Entry, HomeState};
 use crate::disk::{self, Kind};
 use crate::error::{Error, Result};
 use crate::path::FilePath;
+use crate::quota::Tally;
 use crate::trash::{self, Item, Record};
 use crate::tree::{Place, Tree};
 use crate::walk;
@@ -148,8 +149,13 @@ impl HomeState {
         let record = self.trash().record(id)?.ok_or_else(missing)?;
         let from = path.unwrap_or(record.path());
         let to = to.unwrap_or(from);
-        self.trash().item(id).ok_or_else(missing)?;
-        self.make_parents(to)?;
+        let item = self.trash().item(id).ok_or_else(missing)?;
+        if let Err(Error::NotFound { .. }) = self.tree().place(to) {
+            // A refusal leaves no directories behind that were made for it.
+            let TrashItem { bytes, entries, .. } = self.describe(id, &item, path)?.ok_or_else(missing)?;
+            self.ledger().check_restore(Tally { bytes, entries }, entries)?;
+            self.make_parents(to)?;
+        }
 
         let room = self.trash().lock_room();
         let names = self.lock_names();

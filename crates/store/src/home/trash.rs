@@ -463,11 +463,13 @@ impl HomeState {
             return false;
         }
         let _room = self.trash().lock_room();
-        let Some((id, item)) = self.trash().oldest() else {
-            return false;
-        };
-        self.give_way(id, &item, "disk");
-        self.trash().item(id).is_none()
+        while let Some((id, item)) = self.trash().oldest() {
+            self.give_way(id, &item, "disk");
+            if self.trash().item(id).is_none() {
+                return true;
+            }
+        }
+        false
     }
 
     /// Deletes items that have been kept for long enough, and tries again to delete what stayed.

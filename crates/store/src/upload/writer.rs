@@ -118,8 +118,7 @@ impl Writer {
         let length = self.length();
         let read = BlockDigests::of_file(self.staged.file(), length, block_bytes_for(length), |_| is_wanted());
         if read.is_err() {
-            // Somebody may have cut the file behind our back.
-            self.staged.take_stock();
+            self.take_stock();
         }
         blocks_read(read, self.staged.target())
     }
@@ -152,10 +151,17 @@ impl Writer {
         let staged = &self.staged;
         let read = hash_range(staged.file(), staged.target(), end, &mut self.hasher);
         if read.is_err() {
-            // Somebody may have cut the file behind our back.
-            self.staged.take_stock();
+            self.take_stock();
         }
         read
+    }
+
+    /// Looks at the length again, for somebody may have cut the file behind our back.
+    fn take_stock(&mut self) {
+        self.staged.take_stock();
+        if self.hasher.length() > self.length() {
+            self.hasher = Hasher::new(self.hasher.algorithm());
+        }
     }
 
     /// Proves and publishes; the answer comes when it is durable.

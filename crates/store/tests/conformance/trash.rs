@@ -484,6 +484,11 @@ async fn a_restore_that_is_refused_changes_nothing() {
     );
     rig.home.set_quota(quota(900, 1000));
     assert_err!(rig.home.restore(&file, None, false).await, Error::QuotaBytes { .. });
+    assert_err!(
+        rig.home.restore(&file, Some(&path("/a/b/f")), false).await,
+        Error::QuotaBytes { .. }
+    );
+    assert_err!(rig.home.stat(&path("/a"), false).await, Error::NotFound { .. });
     drop(upload);
     let usage = rig.check_usage().await;
     assert_eq!((usage.used, usage.trash), (100, 600));

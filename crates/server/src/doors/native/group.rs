@@ -101,3 +101,33 @@ fn failed(log: Log, failure: Failure) -> Re {
     }
     Re::Error(failure.fault)
 }
+
+#[cfg(test)]
+mod tests {
+    use ftp_store::{Quota, Store, StoreOptions};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_group_that_waits_for_its_turn_is_not_begun_for_a_session_that_is_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Store::new(StoreOptions::default())
+            .open_home(dir.path(), Quota::default())
+            .await
+            .unwrap();
+        let who = Who::new(1, "127.0.0.1:9".parse().unwrap(), None);
+        for (name, is_over) in [("done", false), ("left", true)] {
+            let path = FilePath::root().join(name.as_ref()).unwrap();
+            let (over, (turn, before), (done, _)) = (CancellationToken::new(), oneshot::channel(), oneshot::channel());
+            let group = vec![Work::directory(path, who.clone())];
+            let stored = tokio::spawn(run(home.clone(), group, over.clone(), Some(before), done));
+            if is_over {
+                over.cancel();
+            }
+            // The group before it is stored.
+            drop(turn);
+            assert_eq!(stored.await.unwrap().len(), usize::from(!is_over));
+            assert_eq!(dir.path().join(name).exists(), !is_over, "{name}");
+        }
+    }
+}
