@@ -43,6 +43,9 @@ pub(crate) enum EditError {
     Unsafe(String),
 }
 
+/// A byte order mark, as some editors put it in front of a text. The parser passes over it and does not write it.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// The text with the change in it.
 pub(super) fn apply(text: &str, change: &Change) -> Result<String, EditError> {
     let mut document: DocumentMut = text.parse().map_err(EditError::Syntax)?;
@@ -51,7 +54,11 @@ pub(super) fn apply(text: &str, change: &Change) -> Result<String, EditError> {
         Change::Passwd { name, verifier } => passwd(&mut document, name, verifier)?,
         Change::Remove { name } => remove(&mut document, name)?,
     }
-    Ok(document.to_string())
+    let mut edited = document.to_string();
+    if text.starts_with(BYTE_ORDER_MARK) && !edited.starts_with(BYTE_ORDER_MARK) {
+        edited.insert(0, BYTE_ORDER_MARK);
+    }
+    Ok(edited)
 }
 
 /// Whether the change did to the users what it says and nothing else, as far as there were no faults.

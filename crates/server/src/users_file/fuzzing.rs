@@ -101,9 +101,11 @@ fn check(text: &str, edited: &str, change: &Change) {
         }
     }
     assert_eq!(format!("{before:?}"), format!("{after:?}"), "{edited}");
+    assert_eq!(text.starts_with('\u{feff}'), edited.starts_with('\u{feff}'), "{edited}");
     if !matches!(change, Change::Remove { .. }) {
         let comments = |text: &str| {
             let mut lines: Vec<_> = text
+                .trim_start_matches('\u{feff}')
                 .lines()
                 .map(str::trim)
                 .filter(|line| line.starts_with('#'))

@@ -116,6 +116,15 @@ fn another_password_replaces_the_verifier_and_nothing_else() {
 }
 
 #[test]
+fn a_byte_order_mark_stays_in_front() {
+    let text = format!("\u{feff}# first\n[users.alice]\nverifier = \"{}\"\n", verifier("first"));
+    let file = Fixture::new(&text);
+    file.change(&add("bob")).unwrap();
+    file.change(&remove("bob")).unwrap();
+    assert_eq!(file.text().trim_end(), text.trim_end());
+}
+
+#[test]
 fn removing_a_user_keeps_every_comment_outside_the_table() {
     let verifier = verifier("first");
     let text = format!(
