@@ -83,10 +83,10 @@ impl Committer {
     /// and, if it becomes the leader, for its first batch.
     pub(crate) fn publish(self: &Arc<Self>, publications: Vec<Publication>, durability: Durability) {
         if durability == Durability::None {
-            let mut folder = LastFolder::default();
-            for publication in publications {
-                let (publication, result) = publication.rename(&mut folder);
-                publication.answer(result);
+            for (home, publications) in by_home(publications) {
+                for (publication, result) in rename_all(publications, &home.lock_names()) {
+                    publication.answer(result);
+                }
             }
             return;
         }
@@ -173,13 +173,9 @@ impl Publication {
         let _ = answer.send(Err(error));
     }
 
-    /// Gives the file its name. What has to be synced for it is returned.
-    fn rename(self, folder: &mut LastFolder) -> Renamed {
-        let home = Arc::clone(self.staged.home());
-        self.rename_locked(&home.lock_names(), folder)
-    }
-
-    fn rename_locked(mut self, _names: &MutexGuard<'_, ()>, folder: &mut LastFolder) -> Renamed {
+    /// Gives the file its name. What has to be synced for it is returned. Call with the lock of names held, since
+    /// before `folder` was first used.
+    fn rename(mut self, folder: &mut LastFolder) -> Renamed {
         let renamed = self.staged.publish(self.replace, folder);
         let is_kept = renamed.as_ref().is_ok_and(|published| published.kept.is_some());
         let answering = Answering {
@@ -221,30 +217,46 @@ impl Answering {
 }
 
 fn publish_batch(batch: Vec<Publication>) {
-    let mut renamed = Vec::with_capacity(batch.len());
-    let mut held_up: HashMap<_, Vec<Publication>> = HashMap::new();
-    let mut folder = LastFolder::default();
-    for (publication, synced) in sync_data(batch) {
-        if let Err(error) = synced {
-            publication.discard(error);
-            continue;
-        }
-        let home = Arc::clone(publication.staged.home());
-        match home.try_lock_names() {
-            Some(names) => renamed.push(publication.rename_locked(&names, &mut folder)),
-            None => held_up.entry(Arc::as_ptr(&home)).or_default().push(publication),
+    let mut synced = Vec::with_capacity(batch.len());
+    for (publication, result) in sync_data(batch) {
+        match result {
+            Ok(()) => synced.push(publication),
+            Err(error) => publication.discard(error),
         }
     }
-    for publications in held_up.into_values() {
+    let mut renamed = Vec::with_capacity(synced.len());
+    for (home, publications) in by_home(synced) {
+        if let Some(names) = home.try_lock_names() {
+            renamed.extend(rename_all(publications, &names));
+            continue;
+        }
         aside(move || {
-            let mut folder = LastFolder::default();
-            let renamed = publications
-                .into_iter()
-                .map(|publication| publication.rename(&mut folder));
-            finish(renamed.collect());
+            let renamed = rename_all(publications, &home.lock_names());
+            finish(renamed);
         });
     }
     finish(renamed);
+}
+
+/// Puts those of each home together, in their order: its names are locked once for all of them.
+fn by_home(publications: Vec<Publication>) -> Vec<(Arc<HomeState>, Vec<Publication>)> {
+    let mut homes: Vec<(Arc<HomeState>, Vec<Publication>)> = Vec::new();
+    for publication in publications {
+        let home = publication.staged.home();
+        match homes.iter_mut().rfind(|(known, _)| Arc::ptr_eq(known, home)) {
+            Some((_, group)) => group.push(publication),
+            None => homes.push((Arc::clone(home), vec![publication])),
+        }
+    }
+    homes
+}
+
+fn rename_all(publications: Vec<Publication>, _names: &MutexGuard<'_, ()>) -> Vec<Renamed> {
+    let mut folder = LastFolder::default();
+    let renamed = publications
+        .into_iter()
+        .map(|publication| publication.rename(&mut folder));
+    renamed.collect()
 }
 
 /// Makes the names of a batch durable, and answers.

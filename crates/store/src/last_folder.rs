@@ -28,15 +28,13 @@ struct Known {
 
 impl LastFolder {
     /// As [`Tree::place`](crate::tree::Tree::place), for a place to which a staged file can be renamed.
-    /// `own` is how often the caller has locked the names of this home since the last call.
-    pub(crate) fn place(&mut self, home: &Arc<HomeState>, path: &FilePath, own: u64) -> Result<Place> {
+    pub(crate) fn place(&mut self, home: &Arc<HomeState>, path: &FilePath) -> Result<Place> {
         let locked = home.times_names_were_locked();
-        if let Some(known) = &mut self.known
-            && known.locked + own == locked
+        if let Some(known) = &self.known
+            && known.locked == locked
             && Arc::ptr_eq(&known.home, home)
             && path.is_in(&known.parent)
         {
-            known.locked = locked;
             return known.folder.place(path);
         }
         self.known = None;

@@ -230,7 +230,7 @@ impl StagedFile {
     /// held, and see to the room in the trash afterwards.
     pub(crate) fn publish(&mut self, replace: bool, folder: &mut LastFolder) -> Result<Published> {
         let home = &self.home;
-        let place = folder.place(home, &self.target, 1)?;
+        let place = folder.place(home, &self.target)?;
         let old = home.occupant(&place, &self.target, replace)?;
         let part = self.id.part();
         let from = (home.staging(), part.as_ref());

@@ -52,6 +52,9 @@ impl Home {
     /// the work, with what was stored of each file. Paths of files must differ, and none be above another path
     /// of the same work.
     ///
+    /// `turn` is dropped when all of it stands ready for publication: the next work of its kind may begin then, if it
+    /// has other paths, and be done while this becomes durable.
+    ///
     /// # Errors
     ///
     /// Each result has those of [`Home::begin_upload`], [`Upload::write_at`](super::Upload::write_at) and
@@ -60,9 +63,15 @@ impl Home {
     /// # Cancel safety
     ///
     /// Once begun, what was handed over runs to its end.
-    pub async fn store_small(&self, work: Vec<SmallWork>) -> Vec<Result<Option<Stored>>> {
+    pub async fn store_small(&self, work: Vec<SmallWork>, turn: impl Send + 'static) -> Vec<Result<Option<Stored>>> {
         let (state, number) = (Arc::clone(self.state()), work.len());
-        let Ok(answers) = blocking(move || Ok(state.store_small(work))).await else {
+        let job = blocking(move || {
+            let (answers, publications) = state.stage_all(work);
+            drop(turn);
+            state.publish_all(publications);
+            Ok(answers)
+        });
+        let Ok(answers) = job.await else {
             return (0..number).map(|_| Err(stopped())).collect();
         };
         let mut results = Vec::with_capacity(number);
@@ -86,7 +95,7 @@ impl Home {
 }
 
 impl HomeState {
-    fn store_small(self: &Arc<Self>, work: Vec<SmallWork>) -> Vec<Answer> {
+    fn stage_all(self: &Arc<Self>, work: Vec<SmallWork>) -> (Vec<Answer>, Vec<Publication>) {
         let bytes = |work: &SmallWork| match work {
             SmallWork::File(upload) => upload.bytes.len() as u64,
             SmallWork::Directory(_) => 0,
@@ -111,8 +120,7 @@ impl HomeState {
                 },
             })
             .collect();
-        self.publish_all(publications);
-        answers
+        (answers, publications)
     }
 
     /// Stages and proves a small file; `None` if it is not as usual.
@@ -139,10 +147,10 @@ impl HomeState {
         let Some(claim) = self.slots().try_claim(&id) else {
             return Ok(None);
         };
-        let place = match folder.place(self, path, 0) {
+        let place = match folder.place(self, path) {
             Err(Error::NotFound { .. }) if spec.make_parents => {
                 self.make_parents(path)?;
-                folder.place(self, path, 0)
+                folder.place(self, path)
             }
             place => place,
         }?;

@@ -74,8 +74,8 @@ struct Pending {
 struct Running {
     count: usize,
     job: MaybeDone<JoinHandle<Vec<Re>>>,
-    /// Closed when its work is done.
-    turn: Option<oneshot::Receiver<Infallible>>,
+    /// Closed when it is staged.
+    next: Option<oneshot::Receiver<Infallible>>,
 }
 
 /// Serves requests until the session ends, and logs why it did.
@@ -381,8 +381,8 @@ impl Session<'_> {
         }
         let count = self.gathered.len().min(MAX_GROUP);
         let group: Vec<_> = self.gathered.drain(..count).collect();
-        let before = self.running.back_mut().and_then(|running| running.turn.take());
-        let (done, turn) = oneshot::channel();
+        let before = self.running.back_mut().and_then(|running| running.next.take());
+        let (turn, next) = oneshot::channel();
         self.running.push_back(Running {
             count: group.len(),
             job: maybe_done(self.door.tasks.spawn(group::run(
@@ -390,9 +390,9 @@ impl Session<'_> {
                 group,
                 self.over.clone(),
                 before,
-                done,
+                turn,
             ))),
-            turn: Some(turn),
+            next: Some(next),
         });
     }
 
