@@ -62,6 +62,21 @@ impl Job {
         self
     }
 
+    /// The same, which stops itself before it begins, until it is told to continue.
+    pub(crate) fn held(self) -> Self {
+        let begin = Self::script("kill -STOP $$; exec \"$0\" \"$@\"");
+        Self {
+            program: begin.program,
+            args: begin
+                .args
+                .into_iter()
+                .chain([self.program.into()])
+                .chain(self.args)
+                .collect(),
+            ..self
+        }
+    }
+
     /// Has standard output go to a file.
     #[must_use]
     pub(crate) fn output(mut self, path: impl Into<PathBuf>) -> Self {

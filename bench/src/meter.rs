@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::{Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long daemons get to end by themselves.
@@ -14,6 +15,9 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// How often the end of daemons is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// How long many processes may take to start.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A control group, or, where none can be made, what descends from one process.
 #[derive(Debug)]
@@ -141,6 +145,24 @@ impl Meter {
         }
     }
 
+    /// Waits until all processes stand still, and so many are there.
+    pub(crate) fn wait_until_stopped(&self, count: usize) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            let processes = self.processes();
+            if processes.len() == count && processes.into_iter().all(is_stopped) {
+                return Ok(());
+            }
+            if began.elapsed() > PATIENCE {
+                bail!(
+                    "not all of {count} processes have started after {} s",
+                    PATIENCE.as_secs()
+                );
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
     /// Ends all processes, with force if they do not go.
     pub(crate) fn end(&self) {
         for signal in [Signal::TERM, Signal::KILL] {
@@ -178,6 +200,10 @@ fn stat(pid: u32) -> Option<Vec<String>> {
     // The program's name stands in parentheses and may contain anything.
     let (_, rest) = stat.rsplit_once(')')?;
     Some(rest.split_whitespace().map(str::to_owned).collect())
+}
+
+fn is_stopped(pid: u32) -> bool {
+    stat(pid).is_some_and(|fields| fields[0] == "T")
 }
 
 fn is_zombie(pid: u32) -> bool {

@@ -145,6 +145,75 @@ fn change_while_downloading(size: u64, reads: u64) {
 }
 
 #[test]
+fn a_file_that_changes_while_the_kernel_sends_it_never_comes_out_mixed() {
+    let plan = Plan::new().plaintext().user("alice", "");
+    let Some((rig, tracer)) = plan.start_traced("a file that the kernel sends") else {
+        return;
+    };
+    tracer.ignore();
+    let alice = rig.cli("alice");
+    let served = rig.home("alice").join("demo");
+    let get = ["--no-tls", "--retries", "0", "get", "--force", "demo", "back"];
+    for (what, change) in CHANGES {
+        // Its digest is kept, so that nobody has to see its bytes.
+        write_noise(&alice.file("source"), 9 * MIB, 4);
+        alice.run(["--no-tls", "put", "--force", "source", "demo"]).ok();
+        fs::write(alice.file("back"), "old").unwrap();
+        let hits = tracer.inject(hold(&["sendfile"], &served, 5));
+        let running = alice.spawn(get);
+        hits.wait();
+        change(&served);
+        tracer.clear();
+        let ran = running.wait();
+        if ran.code() == Some(0) && ["is replaced", "is deleted"].contains(&what) {
+            assert_eq!(sha256(&alice.file("back")), sha256(&alice.file("source")), "{what}");
+        } else {
+            // The session had an answer to give: it was not cut.
+            ran.exits(1).says("changed");
+            assert_eq!(fs::read(alice.file("back")).unwrap(), b"old", "{what}");
+        }
+    }
+}
+
+#[test]
+fn what_the_kernel_cannot_send_is_read_and_what_cannot_be_read_is_told() {
+    let plan = Plan::new().plaintext().user("alice", "");
+    let Some((rig, tracer)) = plan.start_traced("files that the kernel does not send") else {
+        return;
+    };
+    let alice = rig.cli("alice");
+    write_noise(&alice.file("source"), 9 * MIB + 5, 4);
+    alice.run(["--no-tls", "put", "source", "demo"]).ok();
+    let served = rig.home("alice").join("demo");
+    let get = ["--no-tls", "get", "--force", "demo", "back"];
+    for after in [0, 3] {
+        let fails = |errno, calls: &'static [&'static str]| {
+            let served = served.clone();
+            let fault = Fault::new(Effect::Fail(errno), move |call: &Call| {
+                call.is(calls) && call.path() == served
+            });
+            fault.after(after)
+        };
+        let hits = tracer.inject(fails(Errno::EINVAL, &["sendfile"]));
+        alice.run(get).ok();
+        hits.wait();
+        assert_eq!(sha256(&alice.file("back")), sha256(&alice.file("source")));
+        tracer.clear();
+
+        tracer.inject(fails(Errno::EIO, &["sendfile", "pread64"]));
+        alice.run(get).exits(1).says("the server failed");
+        tracer.clear();
+        assert_eq!(sha256(&alice.file("back")), sha256(&alice.file("source")));
+        let events = rig.log().events();
+        assert!(
+            events
+                .iter()
+                .all(|event| !event.to_string().contains("connection lost"))
+        );
+    }
+}
+
+#[test]
 fn a_directory_that_goes_above_a_running_transfer_takes_nothing_else_with_it() {
     let Some((rig, tracer, alice)) = traced("a directory that goes") else {
         return;

@@ -2,7 +2,7 @@
 
 use ftp_digest::{Algorithm, Hasher};
 use ftp_proto::{Code, MAX_DATA_BYTES, MAX_HEADER_BYTES, Op, Re, ResumeMode};
-use ftp_tests::{Channel, PASSWORD, Raw, Rig, noise, write_noise};
+use ftp_tests::{Channel, PASSWORD, Plan, Raw, Rig, noise, write_noise};
 
 async fn alice(rig: &Rig) -> Raw {
     Raw::login(rig.address(), Channel::Tls, "alice", PASSWORD).await
@@ -176,9 +176,27 @@ async fn pipelined_requests_are_answered_in_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_get_is_cancelled_in_the_middle_and_the_session_goes_on() {
     let rig = Rig::start();
+    let raw = alice(&rig).await;
+    cancel_in_the_middle(&rig, raw).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_get_that_the_kernel_sends_is_cancelled_like_any_other() {
+    let rig = Plan::new().plaintext().user("alice", "").start();
+    let raw = Raw::login(rig.address(), Channel::Plain, "alice", PASSWORD).await;
+    cancel_in_the_middle(&rig, raw).await;
+}
+
+async fn cancel_in_the_middle(rig: &Rig, mut raw: Raw) {
     // More than all buffers on the way can hold, so that the cancel is always in time.
     write_noise(&rig.home("alice").join("f"), 128 * 1024 * 1024, 1);
-    let mut raw = alice(&rig).await;
+    let sum = Op::Sum {
+        path: "f".to_owned(),
+        digest: Algorithm::Sha256,
+        fresh: false,
+    };
+    // Kept from now on.
+    assert!(matches!(raw.ask(sum).await, Re::Digest { .. }));
     let id = raw.request(get("f")).await;
     assert!(matches!(raw.answer(id).await, Re::Begin { .. }));
     let cancel = raw.request(Op::Cancel { target: id }).await;

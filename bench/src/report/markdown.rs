@@ -77,8 +77,8 @@ fn words(name: &str) -> Option<&'static str> {
              rsync daemon is not encrypted and makes nothing durable. curl is told all names beforehand."
         }
         "crowd" => {
-            "Each client is a process: `ftp-cli get FILE - >/dev/null`, `curl -o /dev/null`. Its time runs from its \
-             own start to its end."
+            "Each client is a process: `ftp-cli get FILE - >/dev/null`, `curl -o /dev/null`. They are \
+             started first and held, and all begin in the same moment."
         }
         "logins" => {
             "Driven from one process, 32 at a time. FTP servers check a password hash each time, which is most of \

@@ -43,23 +43,27 @@ pub(super) fn run(bench: &mut Bench) -> Result<()> {
     Ok(())
 }
 
-/// Starts all clients, and takes the time from the first start to each one's end.
+/// Has all clients begin in the same moment, and takes the time to each one's end.
 fn all_at_once(bench: &Bench, running: &Running, job: &Job, bytes: u64) -> Result<(Used, Extra)> {
     let meter = Meter::new("client");
     let said = File::create(bench.arena.log("client.out"))?;
     let limit = patience(bytes);
+    // Whoever started them one after the other would compete with those that run already, and give the first ones a lead.
+    let job = job.clone().held();
+    let mut alive: Vec<Child> = Vec::new();
+    for _ in 0..bench.plan.clients {
+        alive.push(job.start(&meter, &said)?);
+    }
+    meter.wait_until_stopped(alive.len())?;
     let ((times, failed), used) = around(&meter, &running.meter, || {
-        let mut alive: Vec<(Instant, Child)> = Vec::new();
-        for _ in 0..bench.plan.clients {
-            alive.push((Instant::now(), job.start(&meter, &said)?));
-        }
         let (began, mut times, mut failed) = (Instant::now(), Vec::new(), 0);
+        meter.signal(Signal::CONT);
         while !alive.is_empty() {
             let mut ended = Ok(());
-            alive.retain_mut(|(started, child)| match child.try_wait() {
+            alive.retain_mut(|child| match child.try_wait() {
                 Ok(None) => true,
                 Ok(Some(status)) => {
-                    times.push(started.elapsed().as_secs_f64());
+                    times.push(began.elapsed().as_secs_f64());
                     failed += u32::from(!status.success());
                     false
                 }

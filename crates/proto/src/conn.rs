@@ -202,6 +202,11 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
         }
     }
 
+    /// The stream, for those who write frames to it by other means. While frames are queued it is not theirs.
+    pub fn get_ref(&self) -> &W {
+        &self.io
+    }
+
     /// Queues a header.
     ///
     /// # Errors

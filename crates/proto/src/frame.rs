@@ -189,7 +189,10 @@ pub fn seal_data(mut buffer: BytesMut) -> Result<BytesMut, ProtocolError> {
 }
 
 /// The head of a data frame with so many bytes of payload.
-pub(crate) fn data_head(payload: usize) -> Result<[u8; DATA_HEAD_BYTES], ProtocolError> {
+///
+/// # Errors
+/// [`ProtocolError::FrameTooLong`] beyond [`MAX_DATA_BYTES`].
+pub fn data_head(payload: usize) -> Result<[u8; DATA_HEAD_BYTES], ProtocolError> {
     head(KIND_DATA, payload, MAX_DATA_BYTES)
 }
 

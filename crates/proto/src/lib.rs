@@ -27,7 +27,7 @@ pub use error::ProtocolError;
 pub use fault::Fault;
 pub use frame::{
     DATA_HEAD_BYTES, Frame, FrameCodec, LENGTH_BYTES, MAX_DATA_BYTES, MAX_HEADER_BYTES, MAX_LOGIN_HEADER_BYTES,
-    begin_data, seal_data,
+    begin_data, data_head, seal_data,
 };
 pub use hello::{
     BEAT_INTERVAL, ClientHello, Limits, LoginReply, LoginRequest, PEER_TIMEOUT, PROTOCOL_VERSION, ServerHello,

@@ -1,6 +1,7 @@
 //! Files opened for download.
 
 use std::fs::File;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -103,6 +104,12 @@ impl ReadFile {
     /// The digest kept with it, if it was true at opening.
     pub fn kept_digest(&self) -> Option<Digest> {
         self.kept
+    }
+
+    /// The open file, for a caller whose operating system moves bytes from it to elsewhere (`sendfile`), on a thread
+    /// that may wait for the disk. What is moved has to be compared with a digest, for it passes nobody's eyes.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.source.file().as_fd()
     }
 
     /// Appends up to `length` bytes from `offset` on to `buffer`; fewer only at the end of the file.

@@ -69,6 +69,8 @@ pub(super) enum Shape {
     Handle,
     /// The handles of what is read and what is written, two arguments apart.
     Handles,
+    /// A socket, and the handle of what is sent to it.
+    Sent,
     /// A handle; sharing blocks is the only request that matters.
     Clone,
     /// A socket, the bytes and their number.
@@ -128,6 +130,7 @@ pub(super) fn known(number: i64, arguments: [u64; 6]) -> Option<(&'static str, S
         libc::SYS_flock => ("flock", Shape::Handle),
         libc::SYS_copy_file_range => ("copy_file_range", Shape::Handles),
         libc::SYS_ioctl if arguments[1] == CLONE_REQUEST => ("ficlone", Shape::Clone),
+        libc::SYS_sendfile => ("sendfile", Shape::Sent),
         libc::SYS_sendto => ("sendto", Shape::Send),
         libc::SYS_writev => ("writev", Shape::SendList),
         libc::SYS_sendmsg => ("sendmsg", Shape::SendMessage),
@@ -154,6 +157,7 @@ impl Look {
             Shape::TwoAt => vec![self.path(Some(a), b), self.path(Some(c), d)],
             Shape::Handle | Shape::Clone | Shape::Send | Shape::SendList | Shape::SendMessage => vec![self.handle(a)],
             Shape::Handles => vec![self.handle(a), self.handle(c)],
+            Shape::Sent => vec![self.handle(b)],
         }
     }
 

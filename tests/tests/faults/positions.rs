@@ -361,12 +361,13 @@ struct Faults {
 /// Every call.
 const ANY: [&str; 0] = [];
 /// Calls that can be interrupted, on a network file system at least.
-const INTERRUPTIBLE: [&str; 14] = [
+const INTERRUPTIBLE: [&str; 15] = [
     "openat",
     "openat2",
     "read",
     "pread64",
     "preadv2",
+    "sendfile",
     "write",
     "pwrite64",
     "fsync",

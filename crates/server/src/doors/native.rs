@@ -21,7 +21,6 @@ mod tests;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +32,7 @@ use crate::audit::{self, Strangers, Who};
 use crate::gate::{Gate, Permit};
 use crate::site::Site;
 use crate::tls;
+use wire::{Ingoing, Outgoing};
 
 /// Why a connection is closed that did not log in while others needed its place.
 const DISPLACED: &str = "no login yet when others needed the place";
@@ -67,7 +67,9 @@ impl Door {
         // Without it, small replies would wait for the client's acknowledgements.
         let _ = tcp.set_nodelay(true);
         let Some(tls) = tls else {
-            return self.talk(tcp, Binding::None, peer, session, permit).await;
+            let (read, write) = tcp.into_split();
+            let halves = (Box::new(read) as Ingoing, Outgoing::Bare(write));
+            return self.talk(halves, Binding::None, peer, session, permit).await;
         };
         let accepting = Box::pin(timeout(self.gate.limits().tls_timeout, tls::accept(tcp, tls)));
         let accepted = tokio::select! {
@@ -81,7 +83,7 @@ impl Door {
             Err(_) => return self.login_failed(session, peer, None, "TLS took too long"),
         };
         match tls::binding(&stream) {
-            Ok(binding) => self.talk(stream, binding, peer, session, permit).await,
+            Ok(binding) => self.talk(wire::halves(stream), binding, peer, session, permit).await,
             Err(error) => audit::failure(Some(session), "cannot bind the login to TLS", &error),
         }
     }
@@ -110,17 +112,16 @@ impl Door {
         }
     }
 
-    /// Serves a stream on which only frames travel.
+    /// Serves a connection on which only frames travel.
     pub(crate) async fn talk(
         &self,
-        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        (read, write): (Ingoing, Outgoing),
         binding: Binding,
         peer: SocketAddr,
         session: u64,
         mut permit: Permit,
     ) {
         let began = Instant::now();
-        let (read, write) = tokio::io::split(Box::new(stream) as Box<dyn wire::Io>);
         let logging_in = Box::pin(login::run(self, read, write, binding, peer, session));
         let entered = tokio::select! {
             () = self.drain.cancelled() => return,

@@ -106,6 +106,11 @@ impl Purse {
         self.upload.iter().any(|due| due.share.is_limited())
     }
 
+    /// Whether what goes out has a rate.
+    pub(crate) fn limits_downloads(&self) -> bool {
+        self.download.iter().any(|due| due.share.is_limited())
+    }
+
     pub(crate) fn owe_request(&mut self) {
         owe(&mut self.requests, 1);
     }

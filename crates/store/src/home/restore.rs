@@ -150,11 +150,14 @@ impl HomeState {
         let from = path.unwrap_or(record.path());
         let to = to.unwrap_or(from);
         let item = self.trash().item(id).ok_or_else(missing)?;
-        if let Err(Error::NotFound { .. }) = self.tree().place(to) {
-            // A refusal leaves no directories behind that were made for it.
-            let TrashItem { bytes, entries, .. } = self.describe(id, &item, path)?.ok_or_else(missing)?;
-            self.ledger().check_restore(Tally { bytes, entries }, entries)?;
-            self.make_parents(to)?;
+        match self.tree().place(to) {
+            Err(Error::NotFound { .. }) => {
+                // A refusal leaves no directories behind that were made for it.
+                let TrashItem { bytes, entries, .. } = self.describe(id, &item, path)?.ok_or_else(missing)?;
+                self.ledger().check_restore(Tally { bytes, entries }, entries)?;
+                self.make_parents(to)?;
+            }
+            place => drop(place?),
         }
 
         let room = self.trash().lock_room();

@@ -234,7 +234,7 @@ impl House {
     /// A session of alice, logged in.
     fn enter(&self) -> Peer {
         let (here, there) = tokio::io::duplex(16 * 1024);
-        let (read, write) = tokio::io::split(Box::new(there) as Box<dyn wire::Io>);
+        let (read, write) = wire::halves(there);
         let (_, account) = self.door.site.look_up("alice");
         let account = account.expect("alice is known");
         let entered = Entered {

@@ -10,12 +10,11 @@ use ftp_proto::{
     Code, Fault, Frame, FrameReader, FrameWriter, Limits, LoginReply, LoginRequest, PROTOCOL_VERSION, ProtocolError,
     ServerHello,
 };
-use tokio::io::{ReadHalf, WriteHalf};
 use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
 use super::Door;
-use super::wire::{Io, Reader, Writer};
+use super::wire::{Ingoing, Outgoing, Reader, Writer};
 use crate::audit;
 use crate::site::{Account, Seat};
 
@@ -58,8 +57,8 @@ impl From<ProtocolError> for Denied {
 /// Runs hello and login. `None` when nobody came in; that is logged already.
 pub(super) async fn run(
     door: &Door,
-    read: ReadHalf<Box<dyn Io>>,
-    write: WriteHalf<Box<dyn Io>>,
+    read: Ingoing,
+    write: Outgoing,
     binding: Binding,
     peer: SocketAddr,
     session: u64,

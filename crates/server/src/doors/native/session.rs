@@ -37,6 +37,10 @@ const MAX_RUNNING: usize = 2;
 /// How many bytes of small uploads may wait for the disk.
 const MAX_PENDING_BYTES: usize = 4 * 1024 * 1024;
 
+/// How much of a download leaves in one hand-over where other threads send it: a client that cancels, or its
+/// neighbours, wait for no more.
+const DOWNLOAD_STEP_BYTES: u64 = 2 * 1024 * 1024;
+
 /// How long a session without requests keeps its buffers.
 const SHRINK_AFTER: Duration = Duration::from_millis(200);
 
@@ -322,6 +326,15 @@ impl Session<'_> {
             READ_AHEAD_BYTES
         };
         self.wire.gather(chunk, most)
+    }
+
+    /// How much of a download may leave before it is paid for.
+    pub(super) fn download_step(&self) -> u64 {
+        if self.purse.limits_downloads() {
+            MAX_DATA_BYTES as u64
+        } else {
+            DOWNLOAD_STEP_BYTES
+        }
     }
 
     /// Counts a request that is about to be done.

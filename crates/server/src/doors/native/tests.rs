@@ -89,7 +89,7 @@ impl House {
         let peer: SocketAddr = "127.0.0.1:9".parse().unwrap();
         let permit = self.door.gate.admit(peer.ip()).unwrap();
         let door = Arc::clone(&self.door);
-        let server = tokio::spawn(async move { door.talk(there, Binding::None, peer, 1, permit).await });
+        let server = tokio::spawn(async move { door.talk(wire::halves(there), Binding::None, peer, 1, permit).await });
         let (read, write) = tokio::io::split(here);
         Peer {
             reader: FrameReader::new(read),
@@ -640,7 +640,7 @@ async fn a_connection_holds_room_only_for_what_it_does() {
     let peer: SocketAddr = "127.0.0.1:9".parse().unwrap();
     let permit = house.door.gate.admit(peer.ip()).unwrap();
     let (_here, there) = tokio::io::duplex(PIPE_BYTES);
-    let future = house.door.talk(there, Binding::None, peer, 1, permit);
+    let future = house.door.talk(wire::halves(there), Binding::None, peer, 1, permit);
     // The futures of a login and of each request are boxed while they run; all of them would be ten times
     // as much.
     assert!(size_of_val(&future) < 1200, "{} bytes", size_of_val(&future));

@@ -9,15 +9,29 @@ use ftp_proto::{
     BEAT_INTERVAL, Chunk, DATA_HEAD_BYTES, Fault, Frame, FrameReader, FrameWriter, MAX_DATA_BYTES, Op, PEER_TIMEOUT,
     ProtocolError, Re, Reply, Request,
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
+
+mod outgoing;
+mod straight;
+
+pub(crate) use outgoing::Outgoing;
 
 /// Any connected stream.
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-pub(super) type Reader = FrameReader<ReadHalf<Box<dyn Io>>>;
-pub(super) type Writer = FrameWriter<WriteHalf<Box<dyn Io>>>;
+/// A stream in two halves, of which nothing is known.
+pub(crate) fn halves(stream: impl Io + 'static) -> (Ingoing, Outgoing) {
+    let (read, write) = tokio::io::split(Box::new(stream) as Box<dyn Io>);
+    (Box::new(read), Outgoing::Covered(write))
+}
+
+/// The half of a connection that is read from.
+pub(crate) type Ingoing = Box<dyn AsyncRead + Send + Unpin>;
+
+pub(super) type Reader = FrameReader<Ingoing>;
+pub(super) type Writer = FrameWriter<Outgoing>;
 
 /// How much may be read ahead while a request runs, to find a cancel behind it. With the frame being
 /// read this bounds what a client can make a session hold.
@@ -435,7 +449,7 @@ impl Wire {
         self.cancelled.contains(&id)
     }
 
-    fn take_cancel(&mut self, id: u64) -> bool {
+    pub(super) fn take_cancel(&mut self, id: u64) -> bool {
         let found = self.cancelled.contains(&id);
         self.cancelled.retain(|target| *target != id);
         found
