@@ -187,8 +187,11 @@ pub(super) fn agrees(found: Option<&Found>, node: Option<&Node>, pool: &Pool) ->
     match (found, node) {
         (None, None) | (Some(Found::Dir), Some(Node::Dir)) => true,
         (Some(Found::File { digest, size, seconds }), Some(Node::File(stored))) => {
-            let time = stored.time != Time::Source || u64::try_from(*seconds) == Ok(Pool::time());
-            time && *size == stored.content.bytes() && digest == pool.digest(stored.content)
+            // No clock shows the sources' time any more.
+            let has_sources = u64::try_from(*seconds) == Ok(Pool::time());
+            has_sources == (stored.time == Time::Source)
+                && *size == stored.content.bytes()
+                && digest == pool.digest(stored.content)
         }
         _ => false,
     }

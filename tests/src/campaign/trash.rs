@@ -84,7 +84,7 @@ impl Lane {
             Op::Restore { force, .. } => Op::Restore {
                 found: item.map(|(_, tree)| {
                     below(&tree, &path)
-                        .map(|(path, node)| (path.to_owned(), *node))
+                        .map(|(path, node)| (path.to_owned(), self.lost.known_as(path, node)))
                         .collect()
                 }),
                 path,
@@ -150,6 +150,13 @@ impl Lost {
                 }
             }
         }
+    }
+
+    /// What was found in the trash, with the time that it had: what was fetched before has the same one.
+    fn known_as(&self, path: &str, node: &Node) -> Node {
+        let mut newest = self.0.iter().rev();
+        let known = newest.find(|(lost, stored)| lost == path && is_same(node, stored));
+        known.map_or(*node, |(_, stored)| Node::File(*stored))
     }
 
     /// Something has left the trash, or may have.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 /// From how much on nothing more is taken for now; as much again may be in work.
-const MAX_WAITING_BYTES: usize = 1024 * 1024;
+const MAX_WAITING_BYTES: usize = 256 * 1024;
 
 /// What a chunk takes in memory beside its bytes, about: a peer may send them one by one.
 const CHUNK_OVERHEAD: usize = 128;

@@ -35,7 +35,7 @@ pub(super) type Writer = FrameWriter<Outgoing>;
 
 /// How much may be read ahead while a request runs, to find a cancel behind it. With the frame being
 /// read this bounds what a client can make a session hold.
-pub(super) const READ_AHEAD_BYTES: usize = 4 * MAX_DATA_BYTES;
+pub(super) const READ_AHEAD_BYTES: usize = 2 * MAX_DATA_BYTES;
 
 /// Chunks below this are copied out of the buffer they arrived in. A chunk keeps all of that buffer, and
 /// what lay beside it there, such as beats, counts nowhere; this bounds it by a few times what counts.
