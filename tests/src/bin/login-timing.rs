@@ -68,8 +68,9 @@ async fn main() -> ExitCode {
     let (mut known, mut unknown) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
     let mut running = tokio::task::JoinSet::new();
     for number in 0..2 * samples {
-        // In turns, so that what the machine does meanwhile hits both alike.
-        let is_known = number % 2 == 0;
+        // In turns, so that what the machine does meanwhile hits both alike; fair ones (Thue and Morse), for the first
+        // of a pair meets another machine than the second.
+        let is_known = number.count_ones() % 2 == 0;
         let user = if is_known { "alice" } else { "nobod" };
         running.spawn(async move { (is_known, login(address, number, user).await) });
         while running.len() >= usize::try_from(AT_ONCE).unwrap() || (number + 1 == 2 * samples && !running.is_empty()) {
