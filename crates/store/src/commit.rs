@@ -84,7 +84,8 @@ impl Committer {
     pub(crate) fn publish(self: &Arc<Self>, publications: Vec<Publication>, durability: Durability) {
         if durability == Durability::None {
             for (home, publications) in by_home(publications) {
-                for (publication, result) in rename_all(publications, &home.lock_names()) {
+                let renamed = rename_all(publications, &home.lock_names());
+                for (publication, result) in renamed {
                     publication.answer(result);
                 }
             }

@@ -154,7 +154,11 @@ impl HomeState {
             Err(Error::NotFound { .. }) => {
                 // A refusal leaves no directories behind that were made for it.
                 let TrashItem { bytes, entries, .. } = self.describe(id, &item, path)?.ok_or_else(missing)?;
-                self.ledger().check_restore(Tally { bytes, entries }, entries)?;
+                let made = std::iter::successors(to.parent(), FilePath::parent)
+                    .take_while(|above| matches!(self.tree().folder(above), Err(Error::NotFound { .. })))
+                    .count() as u64;
+                self.ledger()
+                    .check_restore(Tally { bytes, entries }, entries.saturating_add(made))?;
                 self.make_parents(to)?;
             }
             place => drop(place?),

@@ -52,9 +52,6 @@ impl Home {
     /// the work, with what was stored of each file. Paths of files must differ, and none be above another path
     /// of the same work.
     ///
-    /// `turn` is dropped when all of it stands ready for publication: the next work of its kind may begin then, if it
-    /// has other paths, and be done while this becomes durable.
-    ///
     /// # Errors
     ///
     /// Each result has those of [`Home::begin_upload`], [`Upload::write_at`](super::Upload::write_at) and
@@ -63,15 +60,9 @@ impl Home {
     /// # Cancel safety
     ///
     /// Once begun, what was handed over runs to its end.
-    pub async fn store_small(&self, work: Vec<SmallWork>, turn: impl Send + 'static) -> Vec<Result<Option<Stored>>> {
+    pub async fn store_small(&self, work: Vec<SmallWork>) -> Vec<Result<Option<Stored>>> {
         let (state, number) = (Arc::clone(self.state()), work.len());
-        let job = blocking(move || {
-            let (answers, publications) = state.stage_all(work);
-            drop(turn);
-            state.publish_all(publications);
-            Ok(answers)
-        });
-        let Ok(answers) = job.await else {
+        let Ok(answers) = blocking(move || Ok(state.store_small(work))).await else {
             return (0..number).map(|_| Err(stopped())).collect();
         };
         let mut results = Vec::with_capacity(number);
@@ -95,7 +86,7 @@ impl Home {
 }
 
 impl HomeState {
-    fn stage_all(self: &Arc<Self>, work: Vec<SmallWork>) -> (Vec<Answer>, Vec<Publication>) {
+    fn store_small(self: &Arc<Self>, work: Vec<SmallWork>) -> Vec<Answer> {
         let bytes = |work: &SmallWork| match work {
             SmallWork::File(upload) => upload.bytes.len() as u64,
             SmallWork::Directory(_) => 0,
@@ -120,7 +111,8 @@ impl HomeState {
                 },
             })
             .collect();
-        (answers, publications)
+        self.publish_all(publications);
+        answers
     }
 
     /// Stages and proves a small file; `None` if it is not as usual.

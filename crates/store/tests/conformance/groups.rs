@@ -51,7 +51,7 @@ async fn a_group_of_small_files_is_stored_and_each_failure_stays_alone() {
             small("/none/c", b"c"),
             small("/d/staged", b"anew"),
         ];
-        let results = rig.home.store_small(work, ()).await;
+        let results = rig.home.store_small(work).await;
         let told: Vec<_> = results
             .iter()
             .map(|result| match result {
@@ -96,7 +96,7 @@ async fn a_group_of_small_files_is_stored_and_each_failure_stays_alone() {
 async fn a_group_never_passes_the_quota() {
     let rig = Rig::with_bytes(10).await;
     let work: Vec<_> = (0..8).map(|number| small(&format!("/{number}"), b"abc")).collect();
-    let results = rig.home.store_small(work, ()).await;
+    let results = rig.home.store_small(work).await;
     let stored = results.iter().filter(|result| result.is_ok()).count();
     assert_eq!(stored, 3);
     assert!(
@@ -115,7 +115,7 @@ async fn a_group_follows_a_directory_that_is_moved_meanwhile_nowhere_else() {
         rig.home.make_dir(&path(&dir), false).await.unwrap();
         let work = (0..32).map(|number| small(&format!("{dir}/{number}"), b"x")).collect();
         let home = rig.home.clone();
-        let storing = tokio::spawn(async move { home.store_small(work, ()).await });
+        let storing = tokio::spawn(async move { home.store_small(work).await });
         tokio::task::yield_now().await;
         let removed = rig.home.remove_dir(&path(&dir), true, Disposal::Forever).await;
         let results = storing.await.unwrap();

@@ -259,9 +259,7 @@ async fn send_straight(
     };
     let mut is_wanted = true;
     while !straight.is_done() {
-        let sent;
-        (straight, sent) = session.wire.push(straight).await?;
-        *moved += sent;
+        straight = session.wire.push(id, straight, moved).await?;
         if is_wanted && (session.wire.take_cancel(id) || !session.pay_unless_cancelled(id).await?) {
             is_wanted = false;
             straight.stop();

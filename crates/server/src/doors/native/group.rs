@@ -45,10 +45,9 @@ impl Work {
     }
 }
 
-/// Does the work, logs it, and says what is to be answered. It begins when the group `before` is staged, and drops
-/// `turn` when it is itself: so directories are there before what belongs into them, and one group is staged while
-/// the one before becomes durable. Nothing is begun for a session that is `over`: the next one of its user may have
-/// other plans for these names.
+/// Does the work, logs it, and says what is to be answered. It begins when the group `before` is stored, and drops
+/// `turn` when it is: so the order is kept, and the disk does not wait for what is told of a group. Nothing is begun
+/// for a session that is `over`: the next one of its user may have other plans for these names.
 pub(super) async fn run(
     home: Home,
     group: Vec<Work>,
@@ -63,7 +62,8 @@ pub(super) async fn run(
     if over.is_cancelled() {
         return Vec::new();
     }
-    let results = home.store_small(work, turn).await;
+    let results = home.store_small(work).await;
+    drop(turn);
     let mut answers = Vec::with_capacity(logs.len());
     for (result, log) in results.into_iter().zip(logs) {
         answers.push(match result {

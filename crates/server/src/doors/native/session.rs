@@ -78,7 +78,7 @@ struct Pending {
 struct Running {
     count: usize,
     job: MaybeDone<JoinHandle<Vec<Re>>>,
-    /// Closed when it is staged.
+    /// Closed when its work is done.
     next: Option<oneshot::Receiver<Infallible>>,
 }
 

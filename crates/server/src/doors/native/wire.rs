@@ -100,6 +100,8 @@ pub(super) struct Wire {
     /// How many beats have come since when.
     beats: (u32, Instant),
     moved: Moved,
+    /// Whether other threads are in the middle of a frame: nothing may be written before its end.
+    frame_is_open: bool,
     /// Whether nothing but beats has come since memory was given back.
     resting: bool,
 }
@@ -128,6 +130,7 @@ impl Wire {
             idle_since: None,
             beats: (0, now),
             moved: Moved::default(),
+            frame_is_open: false,
             resting: false,
         }
     }
@@ -480,6 +483,8 @@ impl Wire {
             End::Silent(_) => Some(Fault::new(ftp_proto::Code::TimedOut, end.to_string())),
             End::Closed | End::Lost(_) => None,
         };
+        // In the middle of a frame it would pass for bytes of the file.
+        let fault = fault.filter(|_| !self.frame_is_open);
         let goodbye = async {
             if let Some(fault) = fault {
                 self.writer.header(&Reply {

@@ -29,8 +29,10 @@ pub(in crate::doors::native) struct Straight {
     socket: Arc<TcpStream>,
     at: u64,
     to: u64,
-    /// How much is sent in one hand-over to another thread.
+    /// How much is sent before the caller has its say.
     step: u64,
+    /// Where that is the next time: at the end of the frame in which it lies.
+    pause: u64,
     frame: OpenFrame,
     /// Whether `sendfile` has failed, for whatever reason.
     by_copy: bool,
@@ -62,18 +64,18 @@ impl Straight {
         self.missing
     }
 
-    /// Where the frame at hand began, or the next one begins.
-    fn frame_began(&self) -> u64 {
+    /// Where the frame at hand ends, or the last one did.
+    fn frame_end(&self) -> u64 {
         self.at + self.frame.payload_left as u64
     }
 
     /// Sends a step, or as much of it as the socket takes now. How many bytes of the connection that was.
     fn push(&mut self) -> io::Result<u64> {
-        let (began, socket) = (self.at, Arc::clone(&self.socket));
+        let socket = Arc::clone(&self.socket);
         let mut sent = 0;
         while !self.is_done() {
             if self.frame.is_done() {
-                if self.at - began >= self.step {
+                if self.at >= self.pause {
                     break;
                 }
                 self.frame = OpenFrame::begin(self.to - self.at);
@@ -176,25 +178,38 @@ impl Wire {
             at,
             to,
             step,
+            pause: at,
             frame: OpenFrame::default(),
             by_copy: false,
             missing: None,
         })
     }
 
-    /// Sends the next step, to the end of a frame, and hears what the client says meanwhile. Comes back with the
-    /// number of file bytes that have left.
-    pub(in crate::doors::native) async fn push(&mut self, mut straight: Straight) -> Result<(Straight, u64), End> {
-        let before = straight.at;
+    /// Sends the next step, and hears what the client says meanwhile; if it cancels the request `id`, no further than
+    /// to the end of the frame at hand. Counts the file's bytes that leave in `moved`.
+    pub(in crate::doors::native) async fn push(
+        &mut self,
+        id: u64,
+        mut straight: Straight,
+        moved: &mut u64,
+    ) -> Result<Straight, End> {
         let mut deadline = Instant::now() + PEER_TIMEOUT;
+        straight.pause = straight.at.saturating_add(straight.step);
+        // Also when this is dropped.
+        self.frame_is_open = true;
         loop {
-            let frame_began = straight.frame_began();
+            let (from, frame_end) = (straight.at, straight.frame_end());
+            if self.is_cancelled(id) {
+                straight.pause = frame_end;
+            }
+            let began = Instant::now();
             let work = tokio::task::spawn_blocking(move || {
                 let pushed = straight.push();
                 (straight, pushed)
             });
             let pushed;
-            (straight, pushed) = match self.hear_during(work, deadline).await? {
+            // The thread never waits for the client, only for the disk.
+            (straight, pushed) = match self.hear_during(work, None).await? {
                 Ok(done) => done,
                 Err(error) => match error.try_into_panic() {
                     Ok(panic) => std::panic::resume_unwind(panic),
@@ -202,6 +217,8 @@ impl Wire {
                     Err(_) => return Err(lost(io::ErrorKind::Interrupted.into())),
                 },
             };
+            *moved += straight.at - from;
+            deadline += began.elapsed();
             let sent = pushed.map_err(lost)?;
             self.moved.sent += sent;
             if sent > 0 {
@@ -210,26 +227,32 @@ impl Wire {
                 self.last_heard = self.last_sent;
             }
             if straight.frame.is_done() {
-                let moved = straight.at - before;
-                return Ok((straight, moved));
+                self.frame_is_open = false;
+                return Ok(straight);
             }
-            if straight.frame_began() != frame_began {
+            if straight.frame_end() != frame_end {
                 deadline = Instant::now() + PEER_TIMEOUT;
             }
             let socket = Arc::clone(&straight.socket);
-            self.hear_during(room(&socket), deadline).await?.map_err(lost)?;
+            self.hear_during(room(&socket), Some(deadline)).await?.map_err(lost)?;
         }
     }
 
     /// Waits for work that sends, and sends nothing itself.
-    async fn hear_during<T>(&mut self, work: impl Future<Output = T>, deadline: Instant) -> Result<T, End> {
-        tokio::pin!(work);
+    async fn hear_during<T>(&mut self, work: impl Future<Output = T>, deadline: Option<Instant>) -> Result<T, End> {
+        let silence = async {
+            match deadline {
+                Some(deadline) => sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(work, silence);
         loop {
             tokio::select! {
                 biased;
                 frame = self.reader.next(), if self.ahead_bytes < READ_AHEAD_BYTES => self.arrived(frame?)?,
                 done = &mut work => return Ok(done),
-                () = sleep_until(deadline) => return Err(End::Silent(PEER_TIMEOUT)),
+                () = &mut silence => return Err(End::Silent(PEER_TIMEOUT)),
             }
         }
     }
