@@ -320,7 +320,10 @@ async fn at_rest(home: &ftp_store::Home, dir: &Path) -> ftp_store::Usage {
     loop {
         let usage = home.usage().await.expect("it can be asked");
         let staged = count(&dir.join(".ftpd/staging"), false);
-        let is_settled = usage.reserved == 0 && (usage.pending, usage.uploads) == (staged.parts, staged.uploads);
+        let stored = count(dir, true);
+        let is_settled = usage.reserved == 0
+            && (usage.pending, usage.uploads) == (staged.parts, staged.uploads)
+            && (usage.used, usage.entries) == (stored.bytes, stored.entries);
         if is_settled || began.elapsed() > PATIENCE {
             return usage;
         }
