@@ -20,11 +20,16 @@ use tokio::time::timeout;
 use crate::PATIENCE;
 use crate::middle::{acceptor, connect_tls};
 
+/// What a narrow connection takes in before it is read.
+const NARROW_BYTES: u32 = 32 * 1024;
+
 /// What a connection runs over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Channel {
     /// Plain TCP.
     Plain,
+    /// The same of a client that takes little in at a time, as over a slow network.
+    Narrow,
     /// TLS 1.3 that trusts any certificate.
     Tls,
 }
@@ -43,7 +48,11 @@ pub struct Raw {
 impl Raw {
     /// Connects and says nothing.
     pub async fn connect(address: SocketAddr, channel: Channel) -> Self {
-        let tcp = TcpStream::connect(address).await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        if channel == Channel::Narrow {
+            socket.set_recv_buffer_size(NARROW_BYTES).unwrap();
+        }
+        let tcp = socket.connect(address).await.unwrap();
         Self::over(tcp, channel).await.unwrap()
     }
 
@@ -61,7 +70,7 @@ impl Raw {
     async fn over(tcp: TcpStream, channel: Channel) -> io::Result<Self> {
         tcp.set_nodelay(true)?;
         let (io, binding): (Box<dyn Io>, _) = match channel {
-            Channel::Plain => (Box::new(tcp), Binding::None),
+            Channel::Plain | Channel::Narrow => (Box::new(tcp), Binding::None),
             Channel::Tls => {
                 let stream = connect_tls(tcp).await?;
                 let mut material = [0; 32];

@@ -1,5 +1,7 @@
 //! What the server answers to clients that no real one resembles.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use ftp_digest::{Algorithm, Hasher};
 use ftp_proto::{Code, Frame, MAX_DATA_BYTES, MAX_HEADER_BYTES, Op, Re, ResumeMode};
 use ftp_tests::{Channel, PASSWORD, Plan, Raw, Rig, noise, write_noise};
@@ -183,22 +185,31 @@ async fn a_get_is_cancelled_in_the_middle_and_the_session_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_get_that_the_kernel_sends_is_cancelled_like_any_other() {
     let rig = Plan::new().plaintext().user("alice", "").start();
-    let raw = Raw::login(rig.address(), Channel::Plain, "alice", PASSWORD).await;
+    // Never is there room for a whole step.
+    let raw = Raw::login(rig.address(), Channel::Narrow, "alice", PASSWORD).await;
     cancel_in_the_middle(&rig, raw).await;
 }
 
 async fn cancel_in_the_middle(rig: &Rig, mut raw: Raw) {
     // More than all buffers on the way can hold, so that the cancel is always in time.
-    write_noise(&rig.home("alice").join("f"), 128 * 1024 * 1024, 1);
+    let file = rig.home("alice").join("f");
+    write_noise(&file, 128 * 1024 * 1024, 1);
+    // Of a file so old a digest is kept, and nobody has to see its bytes.
+    let old = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    std::fs::File::options()
+        .write(true)
+        .open(file)
+        .unwrap()
+        .set_modified(old)
+        .unwrap();
     let sum = Op::Sum {
         path: "f".to_owned(),
         digest: Algorithm::Sha256,
         fresh: false,
     };
-    // Kept from now on.
     assert!(matches!(raw.ask(sum).await, Re::Digest { .. }));
     let id = raw.request(get("f")).await;
-    assert!(matches!(raw.answer(id).await, Re::Begin { .. }));
+    assert!(matches!(raw.answer(id).await, Re::Begin { digest: Some(_), .. }));
     // The server has come to wait for this reader.
     for _ in 0..64 {
         assert!(matches!(raw.frame().await, Some(Frame::Data(_))));

@@ -98,6 +98,9 @@ pub(crate) fn binding(stream: &Stream) -> Result<Binding, rustls::Error> {
 
 fn automatic(state: &Path) -> Result<(PathBuf, PathBuf)> {
     let (certificate, key) = (state.join(CERTIFICATE_FILE), state.join(KEY_FILE));
+    // Before one of them is replaced because the other is missing.
+    refuse_foreign(&certificate)?;
+    refuse_foreign(&key)?;
     if !(certificate.exists() && key.exists()) {
         let pair =
             rcgen::generate_simple_self_signed(vec!["ftpd.invalid".to_owned()]).context("cannot make a certificate")?;
@@ -107,15 +110,16 @@ fn automatic(state: &Path) -> Result<(PathBuf, PathBuf)> {
             write_private(file, text.as_bytes())?;
         }
     }
-    refuse_foreign(&certificate)?;
-    refuse_foreign(&key)?;
     Ok((certificate, key))
 }
 
-/// Refuses what another version of the server made.
+/// Refuses what another version of the server made. What is missing is not refused.
 fn refuse_foreign(path: &Path) -> Result<()> {
-    let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let text = Zeroizing::new(text);
+    let text = match fs::read(path) {
+        Ok(text) => Zeroizing::new(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
     let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let words: Vec<_> = line.split(|byte| byte.is_ascii_whitespace()).collect();
     if let [name, version, ..] = words[..]
@@ -170,6 +174,13 @@ mod tests {
                 error.contains("has version 2") && error.contains("move certificate.pem"),
                 "{error}"
             );
+            // Nor is it replaced because the other one is missing.
+            let other = if *file == certificate { &key } else { &certificate };
+            let kept = fs::read(other).unwrap();
+            fs::remove_file(other).unwrap();
+            automatic(state.path()).unwrap_err();
+            assert!(fs::read_to_string(file).unwrap().starts_with("ftpd-tls 2"));
+            fs::write(other, kept).unwrap();
             fs::write(file, &text).unwrap();
         }
         automatic(state.path()).unwrap();

@@ -489,6 +489,18 @@ async fn a_restore_that_is_refused_changes_nothing() {
         Error::QuotaBytes { .. }
     );
     assert_err!(rig.home.stat(&path("/a"), false).await, Error::NotFound { .. });
+    // There are two and a running upload; the file would be the fourth, its directories are too many.
+    let few = Quota {
+        entries: Some(4),
+        ..quota(10_000, 1000)
+    };
+    rig.home.set_quota(few);
+    assert_err!(
+        rig.home.restore(&file, Some(&path("/a/b/f")), false).await,
+        Error::QuotaEntries { .. }
+    );
+    assert_err!(rig.home.stat(&path("/a"), false).await, Error::NotFound { .. });
+    rig.home.set_quota(quota(900, 1000));
     drop(upload);
     let usage = rig.check_usage().await;
     assert_eq!((usage.used, usage.trash), (100, 600));

@@ -9,26 +9,12 @@ use ftp_proto::{
     BEAT_INTERVAL, Chunk, DATA_HEAD_BYTES, Fault, Frame, FrameReader, FrameWriter, MAX_DATA_BYTES, Op, PEER_TIMEOUT,
     ProtocolError, Re, Reply, Request,
 };
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
 
-mod outgoing;
+mod halves;
 mod straight;
 
-pub(crate) use outgoing::Outgoing;
-
-/// Any connected stream.
-pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
-
-/// A stream in two halves, of which nothing is known.
-pub(crate) fn halves(stream: impl Io + 'static) -> (Ingoing, Outgoing) {
-    let (read, write) = tokio::io::split(Box::new(stream) as Box<dyn Io>);
-    (Box::new(read), Outgoing::Covered(write))
-}
-
-/// The half of a connection that is read from.
-pub(crate) type Ingoing = Box<dyn AsyncRead + Send + Unpin>;
+pub(crate) use halves::{Ingoing, Outgoing, halves};
 
 pub(super) type Reader = FrameReader<Ingoing>;
 pub(super) type Writer = FrameWriter<Outgoing>;

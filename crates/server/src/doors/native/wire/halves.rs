@@ -1,16 +1,27 @@
-//! The half of a connection that is written to.
+//! A connection in two halves: one that is read from, one that is written to.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncWrite, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 
-use super::Io;
+/// Any connected stream.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// It shows whether there is anything between the frames and the socket.
+/// The half that is read from.
+pub(crate) type Ingoing = Box<dyn AsyncRead + Send + Unpin>;
+
+/// A stream in two halves, of which nothing is known.
+pub(crate) fn halves(stream: impl Io + 'static) -> (Ingoing, Outgoing) {
+    let (read, write) = tokio::io::split(Box::new(stream) as Box<dyn Io>);
+    (Box::new(read), Outgoing::Covered(write))
+}
+
+/// The half that is written to. It shows whether there is anything between the frames and the socket.
 pub(crate) enum Outgoing {
     /// TLS, or another stream.
     Covered(WriteHalf<Box<dyn Io>>),
