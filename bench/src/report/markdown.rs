@@ -1,5 +1,6 @@
 //! `docs/performance.md`: words that stay, and tables that are made.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use crate::report::table;
@@ -12,7 +13,8 @@ const HEAD: &str = "\
 
 `ftpd` and `ftp-cli` beside other servers and their clients: the same files, the same machine, one after the other.
 This page is made by `cargo run --release -p ftp-bench -- run --report`; its words stand in
-`bench/src/report/markdown.rs`, its figures come from one run. [bench/README.md](../bench/README.md) says how it works.
+`bench/src/report/markdown.rs`. Each workload is one run, with the rounds that stand above its tables; different workloads may
+come from different runs, of which the machine's table shows the last. [bench/README.md](../bench/README.md) says how it works.
 
 How to read it:
 
@@ -39,20 +41,20 @@ Found with `perf record -a` during single runs of the workload, on this machine.
 - **BLAKE3 with TLS.** 60 % of both sides' time is the kernel's, most of it four copies of each byte (page cache, socket,
   socket, page cache) that every peer pays as well; BLAKE3 has 12 %, AES 8 %, copies within the TLS library 7 %. Longer
   queues between network and disk (6 MiB in place of 256 KiB), and chunks of 1 MiB, changed less than the noise. To write where bytes
-  arrive, without a second thread, made BLAKE3 uploads 11 to 14 % faster on two busy cores, and would make SHA-256
-  uploads a third slower on more cores; it was left out.
+  arrive, without a second thread, made BLAKE3 uploads 11 to 14 % faster on two busy cores and SHA-256 with TLS 3 % slower. It was
+  left out: on more cores one of them would then receive, decrypt, hash and write everything.
 - **Processor seconds.** They include the proof, which the peers do not have. Without TLS a download costs the server a quarter
   of what it did (`sendfile`); the client's digest alone is more than what is left between the peers.
 - **Small files, put.** Of the server's 41 µs a file, the kernel has half: `renameat2` 4.0 µs, `pwrite` 3.8, `openat` 3.3, two
   `statx` 2.6, the digest's attribute 1.4, `recv` 1.2. SHA-256 takes 3 µs on each side, allocations 7 µs on both. The rsync daemon
   writes and renames, and has no digest, no log line, no answer and no `fsync` for a file. Both cores are busy 87 % of the
   time. Another allocator (mimalloc) gained 12 % here and cost a quarter more memory for each idle session; it was left out.
-- **200 clients.** 7.2 s of processor time on two cores, 1.7 s of it SHA-256; without it the ratio is above 1. Of the fairness, the
-  kernel's scheduler decides most: longer turns of the server made it 10 to 17 % faster, and the slowest 3 to 5 times as slow as the fastest;
-  shorter ones made it 25 % slower and nothing fairer.
+- **200 clients.** 7.2 s of processor time on two cores, 1.7 s of it SHA-256; without it the ratio is above 1. Longer turns of the
+  server (16 chunks in place of 4) made it 8 to 17 % faster, and the slowest 2.3 to 5 times as slow as the fastest; turns of one chunk
+  made it 20 to 30 % slower and nothing fairer.
 - **Resume.** What is held has to be read and compared by both sides before one more byte is sent: 0.4 s of processor time a
   GiB held, and SHA-256 of it another 0.5 s. A whole transfer keeps both cores busy already, so nothing hides that: half of the transfer and the
-  comparison are at least 0.64 (SHA-256) and 0.68 (BLAKE3) of the whole here. Where the network is the limit, it hides.
+  comparison come to 0.64 (SHA-256) and 0.68 (BLAKE3) of the whole by these figures, if both cores are always busy. Where the network is the limit, it hides.
 ";
 
 /// The text of the page.
@@ -71,7 +73,12 @@ pub(crate) fn page(results: &Results, charts: &[&str]) -> String {
         if tables.is_empty() {
             continue;
         }
-        let _ = writeln!(text, "\n## {name}\n\n{}.\n", capital(what));
+        let _ = writeln!(
+            text,
+            "\n## {name}\n\n{}. Rounds: {}.\n",
+            capital(what),
+            rounds(results, name)
+        );
         if let Some(words) = words(name) {
             let _ = writeln!(text, "{words}\n");
         }
@@ -88,6 +95,15 @@ pub(crate) fn page(results: &Results, charts: &[&str]) -> String {
         }
     }
     text + LIMITS
+}
+
+/// How often each candidate was measured at a workload; peers that are slow were less often.
+fn rounds(results: &Results, workload: &str) -> usize {
+    let mut counts = HashMap::new();
+    for sample in results.samples.iter().filter(|sample| sample.workload == workload) {
+        *counts.entry((&sample.op, &sample.candidate)).or_insert(0) += 1;
+    }
+    counts.into_values().max().unwrap_or(0)
 }
 
 /// What a reader has to know about a workload.
@@ -157,7 +173,7 @@ fn machine(results: &Results, text: &mut String) {
     let _ = writeln!(
         text,
         "\n## Machine\n\n| | |\n| --- | --- |\n| date | {} |\n| ftpd and ftp-cli | {} |\n| command | `{}` |\n\
-         | sizes | {}, {} rounds, large file of {} MiB |\n| processor | {}, {} cores |\n| memory | {:.0} GiB |\n\
+         | sizes, and rounds of the last run | {}, {}, large file of {} MiB |\n| processor | {}, {} cores |\n| memory | {:.0} GiB |\n\
          | system | {}, {} |\n| congestion control | {} (the machine's default: {}) |\n| isolation | {isolated} |\n\
          | processor time | {} |",
         machine.date,
