@@ -98,7 +98,8 @@ pub enum Op {
         /// The algorithm of the digest in [`Re::End`].
         #[serde(default, with = "algorithm_name")]
         digest: Algorithm,
-        /// The prefix that the client holds. Only what differs from it is sent, then the rest.
+        /// The prefix that the client holds. Only what differs from it is sent, then the rest; the rest alone if
+        /// it is [`BlockList::uncompared`].
         #[serde(default, skip_serializing_if = "Option::is_none")]
         have: Option<BlockList>,
     },
@@ -287,7 +288,7 @@ pub enum Re {
     Error(Fault),
     /// The upload may go on.
     Go {
-        /// The prefix that the server holds.
+        /// The prefix that the server holds; [`BlockList::uncompared`] if it is of the announced size and time.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         have: Option<BlockList>,
     },
@@ -454,14 +455,17 @@ pub struct UsageReport {
     pub trash_entries: u64,
 }
 
-/// Block digests in wire form: BLAKE3, 32 bytes a block, concatenated, base64.
+/// A prefix that is held, with its block digests in wire form (BLAKE3, 32 bytes a block, concatenated, base64) if it
+/// is to be compared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockList {
     /// The length of the prefix in bytes.
     pub length: u64,
     /// The size of every block but the last: a power of two, at least 64 KiB.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub block: u64,
     /// The digests.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub blake3: String,
 }
 
@@ -476,6 +480,20 @@ impl From<&BlockDigests> for BlockList {
 }
 
 impl BlockList {
+    /// A prefix that the transfer goes on from without a look at it: the digest of the whole decides in the end.
+    pub fn uncompared(length: u64) -> Self {
+        Self {
+            length,
+            block: 0,
+            blake3: String::new(),
+        }
+    }
+
+    /// Whether it says nothing but the length.
+    pub fn is_uncompared(&self) -> bool {
+        self.block == 0 && self.blake3.is_empty()
+    }
+
     /// The digests, if they fit their length and block size.
     pub fn parse(&self) -> Option<BlockDigests> {
         let most = usize::try_from(MAX_BLOCKS).ok()? * BLOCK_DIGEST_BYTES;
@@ -494,6 +512,14 @@ impl BlockList {
 )]
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde's `skip_serializing_if` passes a reference"
+)]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 mod digest_text {

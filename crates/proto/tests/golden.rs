@@ -320,7 +320,7 @@ fn the_limits_are_those_of_the_code() {
 #[test]
 fn the_digests_of_the_examples_are_those_of_their_bytes() {
     let whole = Hasher::digest(Algorithm::Sha256, &n_bin()).to_string();
-    assert_eq!(PAGE.matches(&whole).count(), 3, "{whole}");
+    assert_eq!(PAGE.matches(&whole).count(), 6, "{whole}");
     let hello = Hasher::digest(Algorithm::Sha256, b"hello\n").to_string();
     assert!(PAGE.contains(&format!("\"length\":6,\"digest\":\"{hello}\"")));
 
@@ -340,9 +340,10 @@ fn the_digests_of_the_examples_are_those_of_their_bytes() {
         Re::Go { have } => have,
         _ => None,
     });
+    let held = BlockList::uncompared(70_000);
     assert_eq!(
         of_requests.chain(of_replies).collect::<Vec<_>>(),
-        [have.clone(), have.clone()]
+        [held.clone(), have.clone(), held, have.clone()]
     );
     let differing = blocks(&n_bin()[..70_000]).differing(&have.parse().unwrap());
     assert_eq!(differing, [(0, 65_536)], "as the examples send it");

@@ -34,7 +34,10 @@ fn resume() -> impl Strategy<Value = ResumeMode> {
 }
 
 fn blocks() -> impl Strategy<Value = BlockList> {
-    (0..200_000usize).prop_map(|length| {
+    (0..200_000usize, any::<bool>()).prop_map(|(length, is_compared)| {
+        if !is_compared {
+            return BlockList::uncompared(length as u64);
+        }
         let mut hasher = BlockHasher::new(MIN_BLOCK_BYTES);
         hasher.update(&vec![7; length]);
         BlockList::from(&hasher.finish())
