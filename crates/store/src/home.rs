@@ -23,6 +23,7 @@ use crate::staging::{self, StagedUpload, StagingId};
 use crate::store::Shared;
 use crate::trash::Trash;
 use crate::tree::Tree;
+use crate::upload::hashed::Hashed;
 use crate::walk;
 
 mod entry;
@@ -63,6 +64,7 @@ pub(crate) struct HomeState {
     ledger: Arc<Ledger>,
     slots: Arc<Slots>,
     leftovers: Leftovers,
+    hashed: Hashed,
     sources: Arc<Sources>,
     /// Held while names change, together with the counts: never across an `.await`, always inside
     /// the closure that touches the disk. Taken after the trash's lock of room by whoever needs both.
@@ -152,6 +154,7 @@ impl HomeState {
             ledger: Arc::new(ledger),
             slots: Arc::default(),
             leftovers: Leftovers::default(),
+            hashed: Hashed::default(),
             sources: Arc::default(),
             names: Mutex::new(()),
             name_changes: AtomicU64::new(0),
@@ -183,6 +186,10 @@ impl HomeState {
 
     pub(crate) fn slots(&self) -> &Arc<Slots> {
         &self.slots
+    }
+
+    pub(crate) fn hashed(&self) -> &Hashed {
+        &self.hashed
     }
 
     pub(crate) fn leftovers(&self) -> &Leftovers {

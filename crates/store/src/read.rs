@@ -275,6 +275,19 @@ impl ReadFile {
         Ok((blocks.finish(), Some(whole)))
     }
 
+    /// The running hash of the first `length` bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SourceChanged`] if the file is shorter, and what reading gave.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: dropping it ends the reading after a few megabytes.
+    pub async fn hash_prefix(&self, length: u64, algorithm: Algorithm) -> Result<Hasher> {
+        self.scan(length, Hasher::new(algorithm), Hasher::update).await
+    }
+
     /// The block digests alone, which two threads may share.
     async fn blocks(&self, length: u64, block_bytes: u64) -> Result<BlockDigests> {
         let (source, path) = (Arc::clone(&self.source), self.path.clone());

@@ -120,6 +120,15 @@ impl StagedFile {
         &self.home
     }
 
+    pub(crate) fn id(&self) -> &StagingId {
+        &self.id
+    }
+
+    /// Whether there will be something to resume, and nothing is known against it.
+    pub(crate) fn is_kept(&self) -> bool {
+        matches!(&self.fate, Fate::Keep { record, .. } if !record.suspect) && self.length > 0
+    }
+
     pub(crate) fn target(&self) -> &FilePath {
         &self.target
     }
@@ -159,6 +168,13 @@ impl StagedFile {
                 Ok(())
             }
             Fate::Gone | Fate::Temporary => staging::delete_record(self.home.staging(), &self.id),
+        }
+    }
+
+    /// Remembers that the bytes are not those of the source, for whoever goes on from them.
+    pub(crate) fn suspect(&mut self) {
+        if let Fate::Keep { record, .. } = &mut self.fate {
+            record.suspect = true;
         }
     }
 

@@ -67,6 +67,9 @@ pub(crate) struct Record {
     /// Since when nobody works on it, by the home's clock; absent while somebody does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     idle_since: Option<Tick>,
+    /// Whether the bytes turned out not to be those of the source, so that they have to be compared.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) suspect: bool,
 }
 
 /// An upload that was begun and neither finished nor given up.
@@ -111,6 +114,7 @@ impl Record {
             modified: modified.map(|time| (time.seconds, time.nanos)),
             started: (started.seconds, started.nanos),
             idle_since: None,
+            suspect: false,
         }
     }
 
@@ -128,6 +132,11 @@ impl Record {
     pub(crate) fn modified(&self) -> Option<Timestamp> {
         let (seconds, nanos) = self.modified?;
         Some(Timestamp { seconds, nanos })
+    }
+
+    /// Whether the bytes are of a source of this size and time, as far as anybody knows.
+    pub(crate) fn is_of(&self, size: Option<u64>, modified: Option<Timestamp>) -> bool {
+        size.is_some() && (self.size, self.modified()) == (size, modified)
     }
 
     pub(crate) fn started(&self) -> Timestamp {

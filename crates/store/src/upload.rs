@@ -21,6 +21,7 @@ use crate::slots::Denied;
 use crate::staging::StagingId;
 use crate::time::Timestamp;
 
+pub(crate) mod hashed;
 mod listing;
 mod queue;
 mod small;
@@ -83,6 +84,7 @@ pub struct Upload {
     path: FilePath,
     size: Option<u64>,
     held: u64,
+    is_same: bool,
     /// Length of the prefix once the write in flight has ended.
     end: u64,
     superseded: CancellationToken,
@@ -135,6 +137,7 @@ impl Home {
             path: path.clone(),
             size: spec.size,
             held,
+            is_same: writer.is_same(),
             end: held,
             superseded,
             queue: Arc::default(),
@@ -187,6 +190,12 @@ impl Upload {
     /// Length of the prefix that was kept from an earlier attempt; 0 for a new upload.
     pub fn held(&self) -> u64 {
         self.held
+    }
+
+    /// Whether the prefix held was begun from a source of the same size and modification time, and no digest of the
+    /// whole has told otherwise since: then there is no reason to compare it before [`Upload::commit`] proves it.
+    pub fn held_is_same(&self) -> bool {
+        self.is_same && self.held > 0
     }
 
     /// Cancelled when a newer upload to the same path wants to take over: stop and drop this one.

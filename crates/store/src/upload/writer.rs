@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{Resume, UploadSpec};
 use crate::commit::{Publication, Stored};
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::home::HomeState;
 use crate::path::FilePath;
@@ -24,12 +25,18 @@ const RECORDED_FROM_BYTES: u64 = MIN_BLOCK_BYTES;
 /// How much is hashed at a time while something may come to be written.
 const BEHIND_STEP_BYTES: u64 = 2 * 1024 * 1024;
 
+/// Only [`Writer::commit`] takes it, and the writer with it.
+const STAGED: &str = "it is there until the writer ends";
+
 pub(crate) struct Writer {
-    staged: StagedFile,
+    /// Until it is published.
+    staged: Option<StagedFile>,
     spec: UploadSpec,
     /// The digest of the first bytes, as many as it says itself. Behind the staged length after a
     /// resume, dropped by a repair.
     hasher: Hasher,
+    /// Whether what was held at the beginning is of a source of the announced size and time.
+    is_same: bool,
 }
 
 /// Refuses a target that cannot be uploaded to. Returns whether the name is new.
@@ -58,7 +65,7 @@ impl Writer {
         let on_disk = found.as_ref().map(|(_, length)| *length);
         let continued = found.filter(|(record, _)| match spec.resume {
             Resume::Always => true,
-            Resume::Auto => spec.size.is_some() && (record.size, record.modified()) == (spec.size, spec.modified),
+            Resume::Auto => record.is_of(spec.size, spec.modified),
             Resume::Never => false,
         });
         let held = continued
@@ -72,18 +79,24 @@ impl Writer {
             home.make_parents(&path)?;
         }
 
-        let started = continued
+        let before = continued.map(|(record, _)| record);
+        let started = before.as_ref().map_or_else(Timestamp::now, Record::started);
+        let is_same = before
             .as_ref()
-            .map_or_else(Timestamp::now, |(record, _)| record.started());
+            .is_some_and(|record| !record.suspect && spec.modified.is_some() && record.is_of(spec.size, spec.modified));
         let fate = if spec.keep {
-            Fate::Keep {
-                record: Record::new(&path, spec.size, spec.modified, started),
-                saved: false,
-            }
+            let mut record = Record::new(&path, spec.size, spec.modified, started);
+            record.suspect = before.is_some_and(|before| before.suspect || !before.is_of(spec.size, spec.modified));
+            Fate::Keep { record, saved: false }
         } else {
             Fate::Temporary
         };
         let mut staged = StagedFile::open(Arc::clone(home), path, id, Some(claim), booking, on_disk, fate)?;
+        let hasher = disk::stat_fd(staged.file())
+            .ok()
+            .and_then(|meta| staged.home().hashed().take(staged.id(), &meta, spec.algorithm))
+            .filter(|hasher| hasher.length() == held)
+            .unwrap_or_else(|| Hasher::new(spec.algorithm));
         staged.truncate(held)?;
         staged.limit(total);
         // An older record must not speak for these bytes.
@@ -92,21 +105,26 @@ impl Writer {
             staged.save_record()?;
         }
         Ok(Self {
-            staged,
+            staged: Some(staged),
             spec,
-            hasher: Hasher::new(spec.algorithm),
+            hasher,
+            is_same,
         })
     }
 
+    pub(crate) fn is_same(&self) -> bool {
+        self.is_same
+    }
+
     pub(crate) fn length(&self) -> u64 {
-        self.staged.length()
+        self.staged().length()
     }
 
     pub(crate) fn write_at(&mut self, offset: u64, chunk: &[u8]) -> Result<()> {
         if offset < self.hasher.length() {
             self.hasher = Hasher::new(self.hasher.algorithm());
         }
-        self.staged.write_at(offset, chunk)?;
+        self.staged_mut().write_at(offset, chunk)?;
         if offset == self.hasher.length() {
             self.hasher.update(chunk);
         }
@@ -116,11 +134,11 @@ impl Writer {
     /// The block digests of the prefix, as long as they are wanted.
     pub(crate) fn blocks(&mut self, is_wanted: impl Fn() -> bool + Sync) -> Result<BlockDigests> {
         let length = self.length();
-        let read = BlockDigests::of_file(self.staged.file(), length, block_bytes_for(length), |_| is_wanted());
+        let read = BlockDigests::of_file(self.staged().file(), length, block_bytes_for(length), |_| is_wanted());
         if read.is_err() {
             self.take_stock();
         }
-        blocks_read(read, self.staged.target())
+        blocks_read(read, self.staged().target())
     }
 
     /// Takes some of the staged bytes that the running digest has not seen yet into it; `false` if there are none.
@@ -148,7 +166,9 @@ impl Writer {
     /// Takes the next staged bytes into the running digest.
     fn read_step(&mut self, most: u64) -> Result<()> {
         let end = (self.hasher.length() + most).min(self.length());
-        let staged = &self.staged;
+        let Some(staged) = &self.staged else {
+            return Ok(());
+        };
         let read = hash_range(staged.file(), staged.target(), end, &mut self.hasher);
         if read.is_err() {
             self.take_stock();
@@ -158,23 +178,22 @@ impl Writer {
 
     /// Looks at the length again, for somebody may have cut the file behind our back.
     fn take_stock(&mut self) {
-        self.staged.take_stock();
+        self.staged_mut().take_stock();
         if self.hasher.length() > self.length() {
             self.hasher = Hasher::new(self.hasher.algorithm());
         }
     }
 
     /// Proves and publishes; the answer comes when it is durable.
-    pub(crate) fn commit(self, expected: Digest, answer: oneshot::Sender<Result<Stored>>) {
-        let Self {
-            mut staged,
-            spec,
-            hasher,
-        } = self;
-        let found = hasher.finish();
+    pub(crate) fn commit(mut self, expected: Digest, answer: oneshot::Sender<Result<Stored>>) {
+        let Some(mut staged) = self.staged.take() else {
+            return;
+        };
+        let found = self.hasher.clone().finish();
         let sealed = if found == expected {
-            staged.seal(spec.modified, &found)
+            staged.seal(self.spec.modified, &found)
         } else {
+            staged.suspect();
             Err(Error::DigestMismatch {
                 path: staged.target().clone(),
                 expected: Box::new(expected),
@@ -187,7 +206,7 @@ impl Writer {
                 staged,
                 meta,
                 digest: found,
-                replace: spec.replace,
+                replace: self.spec.replace,
                 answer,
             }),
             Err(error) => {
@@ -199,6 +218,29 @@ impl Writer {
     }
 
     pub(crate) fn abort(mut self) -> Result<()> {
-        self.staged.delete()
+        self.staged_mut().delete()
+    }
+
+    fn staged(&self) -> &StagedFile {
+        self.staged.as_ref().expect(STAGED)
+    }
+
+    fn staged_mut(&mut self) -> &mut StagedFile {
+        self.staged.as_mut().expect(STAGED)
+    }
+}
+
+/// Leaves the running digest to whoever resumes.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let Some(staged) = self.staged.as_ref().filter(|staged| staged.is_kept()) else {
+            return;
+        };
+        if self.hasher.length() == staged.length()
+            && let Ok(meta) = disk::stat_fd(staged.file())
+            && meta.size == staged.length()
+        {
+            staged.home().hashed().keep(staged.id(), &meta, self.hasher.clone());
+        }
     }
 }

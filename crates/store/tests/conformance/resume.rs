@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use ftp_digest::{Algorithm, MIN_BLOCK_BYTES, block_bytes_for};
-use ftp_store::{Error, Resume, Timestamp, UploadSpec};
+use ftp_store::{Disposal, Error, Resume, Timestamp, UploadSpec};
 
 use crate::assert_err;
 use crate::rig::{Rig, noise, path, read, sha256, spec, write};
@@ -58,6 +58,66 @@ async fn damaged_blocks_alone_are_repaired() {
     upload.commit(bytes.len() as u64, sha256(&bytes)).await.unwrap();
     assert_eq!(read(&rig.home, &path("/f")).await.unwrap(), bytes);
     rig.check_usage().await;
+}
+
+/// As a client that knows the time of its file.
+fn dated(size: usize) -> UploadSpec {
+    UploadSpec {
+        modified: Some(Timestamp {
+            seconds: 1_767_225_600,
+            nanos: 0,
+        }),
+        ..spec(size)
+    }
+}
+
+#[tokio::test]
+async fn prefix_of_the_same_source_is_believed_until_the_digest_of_the_whole_says_otherwise() {
+    let rig = Rig::new().await;
+    let bytes = noise(1_000_000);
+    let resume = async |spec| rig.home.begin_upload(&path("/f"), spec).await.unwrap();
+    for is_damaged in [false, true] {
+        leave(&rig, dated(bytes.len()), &bytes, 700_000).await;
+        if is_damaged {
+            let mut damaged = std::fs::read(staged_file(&rig)).unwrap();
+            damaged[200_000] ^= 1;
+            std::fs::write(staged_file(&rig), damaged).unwrap();
+        }
+        let mut upload = resume(dated(bytes.len())).await;
+        assert!(upload.held_is_same());
+        write(&mut upload, 700_000, &bytes[700_000..]).await.unwrap();
+        let stored = upload.commit(bytes.len() as u64, sha256(&bytes)).await;
+        if is_damaged {
+            assert_err!(stored, Error::DigestMismatch { .. });
+        } else {
+            stored.unwrap();
+            rig.home.remove_file(&path("/f"), Disposal::Forever).await.unwrap();
+        }
+    }
+    // In doubt, however often it is begun; and then repaired.
+    drop(resume(dated(bytes.len())).await);
+    let mut upload = resume(dated(bytes.len())).await;
+    assert_eq!((upload.held(), upload.held_is_same()), (1_000_000, false));
+    write(&mut upload, 0, &bytes).await.unwrap();
+    upload.commit(bytes.len() as u64, sha256(&bytes)).await.unwrap();
+    assert_eq!(read(&rig.home, &path("/f")).await.unwrap(), bytes);
+    rig.check_usage().await;
+}
+
+#[tokio::test]
+async fn prefix_of_which_the_source_is_not_known_is_not_believed() {
+    let rig = Rig::new().await;
+    let bytes = noise(300_000);
+    leave(&rig, spec(bytes.len()), &bytes, 100_000).await;
+    let resume = async |spec| rig.home.begin_upload(&path("/f"), spec).await.unwrap();
+    assert!(!resume(spec(bytes.len())).await.held_is_same());
+    let always = UploadSpec {
+        resume: Resume::Always,
+        ..dated(bytes.len())
+    };
+    for _ in 0..2 {
+        assert!(!resume(always).await.held_is_same());
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,130 @@
+//! The running digests of uploads that nobody works on: whoever resumes one goes on from there, and nothing is read
+//! again that was hashed when it was written.
+//!
+//! They are in memory only. After a crash of the machine the staged bytes may be others than those that were written,
+//! and after one of the server nobody knows who had the file in between.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ftp_digest::{Algorithm, Hasher};
+
+use crate::disk::{FileId, Meta};
+use crate::staging::StagingId;
+use crate::time::Timestamp;
+
+/// How many a home keeps, of up to 2 KiB each; the oldest makes way.
+const MAX_KEPT: usize = 32;
+
+/// The digests of one home.
+#[derive(Default)]
+pub(crate) struct Hashed(Mutex<VecDeque<Kept>>);
+
+struct Kept {
+    id: StagingId,
+    state: State,
+    hasher: Hasher,
+}
+
+/// What changes when anybody writes to the file.
+#[derive(PartialEq, Eq)]
+struct State {
+    file: FileId,
+    size: u64,
+    modified: Timestamp,
+    changed: Timestamp,
+}
+
+impl State {
+    fn of(meta: &Meta) -> Self {
+        Self {
+            file: meta.id,
+            size: meta.size,
+            modified: meta.modified,
+            changed: meta.changed,
+        }
+    }
+}
+
+impl Hashed {
+    /// Keeps the digest of all bytes of a staged file in the state `meta`.
+    pub(crate) fn keep(&self, id: &StagingId, meta: &Meta, hasher: Hasher) {
+        let mut kept = self.lock();
+        kept.retain(|kept| kept.id != *id);
+        if kept.len() >= MAX_KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(Kept {
+            id: id.clone(),
+            state: State::of(meta),
+            hasher,
+        });
+    }
+
+    /// Takes out the digest of a staged file, if it is by this algorithm and the file is still in that state.
+    pub(crate) fn take(&self, id: &StagingId, meta: &Meta, algorithm: Algorithm) -> Option<Hasher> {
+        let mut kept = self.lock();
+        let at = kept.iter().position(|kept| kept.id == *id)?;
+        let Kept { state, hasher, .. } = kept.remove(at)?;
+        (state == State::of(meta) && hasher.algorithm() == algorithm).then_some(hasher)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Kept>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt as _;
+
+    use super::*;
+    use crate::disk;
+    use crate::path::FilePath;
+
+    fn id(name: &str) -> StagingId {
+        StagingId::of(&FilePath::root().join(name.as_ref()).unwrap())
+    }
+
+    fn hasher() -> Hasher {
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        hasher.update(b"bytes");
+        hasher
+    }
+
+    #[test]
+    fn a_digest_is_given_once_and_only_for_the_file_as_it_was() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(b"bytes", 0).unwrap();
+        let before = disk::stat_fd(&file).unwrap();
+        let hashed = Hashed::default();
+        let take = |meta: &Meta| hashed.take(&id("f"), meta, Algorithm::Sha256).map(Hasher::finish);
+        hashed.keep(&id("f"), &before, hasher());
+        assert_eq!(take(&before), Some(Hasher::digest(Algorithm::Sha256, b"bytes")));
+        assert_eq!(take(&before), None);
+
+        hashed.keep(&id("f"), &before, hasher());
+        assert!(hashed.take(&id("f"), &before, Algorithm::Blake3).is_none());
+        hashed.keep(&id("f"), &before, hasher());
+        // As soon as the clock of the file system has moved on, in steps of some milliseconds.
+        let mut after = before;
+        while after.changed == before.changed {
+            file.write_all_at(b"other", 0).unwrap();
+            after = disk::stat_fd(&file).unwrap();
+        }
+        assert_eq!(take(&after), None);
+    }
+
+    #[test]
+    fn only_the_newest_are_kept() {
+        let file = tempfile::tempfile().unwrap();
+        let meta = disk::stat_fd(&file).unwrap();
+        let hashed = Hashed::default();
+        for index in 0..=MAX_KEPT {
+            hashed.keep(&id(&index.to_string()), &meta, hasher());
+        }
+        assert!(hashed.take(&id("0"), &meta, Algorithm::Sha256).is_none());
+        assert!(hashed.take(&id("1"), &meta, Algorithm::Sha256).is_some());
+        assert_eq!(hashed.lock().len(), MAX_KEPT - 1);
+    }
+}
