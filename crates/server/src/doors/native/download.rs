@@ -115,17 +115,33 @@ async fn plan(session: &mut Session<'_>, id: u64, file: &ReadFile, asked: &Asked
         if asked.offset != 0 || asked.length.is_some() {
             return Err(Fault::new(Code::BadRequest, "`have` goes with neither `offset` nor `length`").into());
         }
-        let held = list
-            .parse()
-            .ok_or_else(|| Fault::new(Code::BadRequest, "`have` does not fit its length"))?;
-        if held.length() > size {
+        if list.length > size {
             return Err(Error::SourceChanged {
                 path: asked.path.clone(),
             }
             .into());
         }
-        // A kept digest spares the second hash.
+        // A kept digest spares hashing what the client holds.
         let algorithm = kept_digest.is_none().then_some(asked.algorithm);
+        if list.is_uncompared() {
+            let hasher = match algorithm {
+                Some(algorithm) => {
+                    let work = file.hash_prefix(list.length, algorithm);
+                    Some(session.wire.unless_cancelled(id, work).await?.ok_or_else(cancelled)??)
+                }
+                None => None,
+            };
+            return Ok(Plan {
+                ranges: rest(list.length, size),
+                kept: list.length,
+                repaired: 0,
+                length: size,
+                proof: proof(kept_digest, hasher, asked.algorithm),
+            });
+        }
+        let held = list
+            .parse()
+            .ok_or_else(|| Fault::new(Code::BadRequest, "`have` does not fit its length"))?;
         let work = file.read_prefix(held.length(), held.block_bytes(), algorithm);
         let (own, hasher) = session.wire.unless_cancelled(id, work).await?.ok_or_else(cancelled)??;
         let mut ranges: Vec<_> = own
@@ -134,9 +150,7 @@ async fn plan(session: &mut Session<'_>, id: u64, file: &ReadFile, asked: &Asked
             .map(|(from, length)| (*from, from + length))
             .collect();
         let repaired = ranges.iter().map(|(from, to)| to - from).sum();
-        if held.length() < size {
-            ranges.push((held.length(), size));
-        }
+        ranges.extend(rest(held.length(), size));
         return Ok(Plan {
             ranges,
             kept: held.length() - repaired,
@@ -151,18 +165,18 @@ async fn plan(session: &mut Session<'_>, id: u64, file: &ReadFile, asked: &Asked
     }
     let length = asked.length.unwrap_or(u64::MAX).min(size - asked.offset);
     let proof = proof(kept_digest.filter(|_| length == size), None, asked.algorithm);
-    let ranges = if length == 0 {
-        Vec::new()
-    } else {
-        vec![(asked.offset, asked.offset + length)]
-    };
     Ok(Plan {
-        ranges,
+        ranges: rest(asked.offset, asked.offset + length),
         kept: 0,
         repaired: 0,
         length,
         proof,
     })
+}
+
+/// The range, unless there is nothing in it.
+fn rest(from: u64, to: u64) -> Vec<(u64, u64)> {
+    if from < to { vec![(from, to)] } else { Vec::new() }
 }
 
 fn proof(kept: Option<Digest>, begun: Option<Hasher>, algorithm: Algorithm) -> Proof {

@@ -18,6 +18,7 @@ use crate::config::{Limits, Rights, UserConfig};
 mod busy;
 mod groups;
 mod rates;
+mod resume;
 mod surplus;
 
 /// A pipe so small that no frame fits into it.
@@ -396,41 +397,6 @@ async fn a_wrong_digest_publishes_nothing() {
     )
     .await;
     assert_eq!(peer.fault(2).await.code, Code::NotFound);
-}
-
-#[tokio::test]
-async fn a_large_upload_resumes_block_by_block() {
-    let house = House::new();
-    let source: Vec<u8> = (0..700_000u32).flat_map(u32::to_le_bytes).collect();
-    let half = 1_500_000;
-    let mut peer = house.enter().await;
-    peer.send(1, put("/big", Some(source.len() as u64), true)).await;
-    assert_eq!(peer.reply().await, (1, Re::Go { have: None }));
-    for chunk in source[..half].chunks(MAX_DATA_BYTES) {
-        peer.send_data(chunk).await;
-    }
-    peer.hang_up().await;
-
-    let mut peer = house.enter().await;
-    peer.send(1, put("/big", Some(source.len() as u64), true)).await;
-    let (1, Re::Go { have: Some(have) }) = peer.reply().await else {
-        panic!("the server holds a prefix")
-    };
-    assert_eq!(have.length, half as u64);
-    assert!(have.parse().is_some());
-    // Repairs the first block, though nothing is wrong with it, and goes on with the rest.
-    peer.send(1, Op::At { offset: 0 }).await;
-    peer.send_data(&source[..65_536]).await;
-    peer.send(1, Op::At { offset: half as u64 }).await;
-    for chunk in source[half..].chunks(MAX_DATA_BYTES) {
-        peer.send_data(chunk).await;
-    }
-    peer.send(1, end(&source)).await;
-    let (1, Re::Stored(stored)) = peer.reply().await else {
-        panic!("stored")
-    };
-    assert_eq!(stored.digest, sha256(&source));
-    assert_eq!(house.file("big"), source);
 }
 
 #[tokio::test]

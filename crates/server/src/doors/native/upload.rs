@@ -66,7 +66,10 @@ pub(super) async fn run(session: &mut Session<'_>, id: u64, asked: Asked) -> Res
     let mut record = Record::new(session, "put", &path, began);
     record.size = asked.size.unwrap_or(0);
     record.kept = upload.held();
-    let have = if upload.held() > 0 {
+    let have = if upload.held_is_same() {
+        // What is held takes part in the digest of the whole; should that differ, the next try compares.
+        Some(BlockList::uncompared(upload.held()))
+    } else if upload.held() > 0 {
         let comparing = session.wire.unless_cancelled(id, upload.held_blocks()).await?;
         Some(BlockList::from(&comparing.ok_or_else(cancelled)??))
     } else {
