@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use ftp_digest::{BlockDigests, Digest};
+use ftp_digest::Digest;
 use ftp_proto::{BlockList, DATA_HEAD_BYTES, Entry, Op, Re, Reply, Stored, Timestamp};
 use tokio_util::sync::CancellationToken;
 
@@ -55,7 +55,16 @@ impl Download<'_> {
         partial: &Arc<Partial>,
         tally: &mut Tally,
     ) -> Result<Received, Error> {
-        let have = self.held(link, partial).await?;
+        match self.attempt(link, partial, tally).await {
+            // Now that all is here, it is compared.
+            Err(Error::DigestMismatch { .. }) if tally.doubt() => self.attempt(link, partial, tally).await,
+            result => result,
+        }
+    }
+
+    async fn attempt(&self, link: &mut Link, partial: &Arc<Partial>, tally: &mut Tally) -> Result<Received, Error> {
+        tally.believed = 0;
+        let have = self.held(link, partial, tally.compare).await?;
         if have.is_none() {
             let file = Arc::clone(partial);
             blocking(move || file.cut(0)).await?;
@@ -65,14 +74,15 @@ impl Download<'_> {
             offset: 0,
             length: None,
             digest: self.options.algorithm,
-            have: have.as_ref().map(BlockList::from),
+            have: have.clone(),
         })?;
         link.flush().await?;
         let (size, mtime, body) = match link.reply(id).await? {
             Re::Begin { size, mtime, body, .. } => (size, mtime, body),
             other => return Err(wrong_reply(other)),
         };
-        let held = have.map_or(0, |have| have.length());
+        let held = have.as_ref().map_or(0, |have| have.length);
+        let is_believed = have.is_some_and(|have| have.is_uncompared());
         // What the server sends again of the prefix was damaged here.
         let repaired = held
             .checked_add(body)
@@ -84,7 +94,11 @@ impl Download<'_> {
             )));
         };
         if held > 0 {
-            tally.resumed(held - repaired, repaired);
+            if is_believed {
+                tally.believed(held);
+            } else {
+                tally.resumed(held - repaired, repaired);
+            }
             self.observer.event(&Event::Resumed {
                 id: self.id,
                 kept: held - repaired,
@@ -99,19 +113,17 @@ impl Download<'_> {
             file.remember(&record)
         });
         let result = match prepared.await {
-            Ok(()) => {
-                sink.catch_up();
-                self.body(link, id, body, held - repaired, &mut sink, tally).await
-            }
+            Ok(()) => self.body(link, id, body, held - repaired, &mut sink, tally).await,
             Err(error) => Err(error),
         };
-        // The last write must be over before anybody else touches the partial.
-        let settled = if result.is_ok() {
-            link.busy_anyway(sink.settle()).await
-        } else {
-            sink.abandon();
-            sink.settle().await
+        let settled = match result {
+            Ok(_) => link.busy_anyway(sink.settle()).await,
+            Err(_) => Ok(()),
         };
+        // The last access must be over before anybody else touches the partial.
+        if result.is_err() || settled.is_err() {
+            sink.stop().await;
+        }
         let (length, promised) = match result {
             Err(error @ Error::Local { .. }) => {
                 if cancel(link, id).await.is_err() {
@@ -124,6 +136,12 @@ impl Download<'_> {
         settled?;
         self.observer.event(&Event::Verifying { id: self.id });
         let found = link.busy_anyway(sink.digest(self.options.algorithm)).await?;
+        if is_believed && found != promised {
+            return Err(Error::DigestMismatch {
+                expected: promised,
+                found,
+            });
+        }
         if length != size || found != promised {
             return Err(mismatch(link, self.remote, promised, found).await);
         }
@@ -134,8 +152,9 @@ impl Download<'_> {
         })
     }
 
-    /// The block digests of what is here already, if it is to be gone on from.
-    async fn held(&self, link: &mut Link, partial: &Arc<Partial>) -> Result<Option<BlockDigests>, Error> {
+    /// What is here already, if it is to be gone on from: with block digests if it may be the beginning of something
+    /// else, or `compare` says so.
+    async fn held(&self, link: &mut Link, partial: &Arc<Partial>, compare: bool) -> Result<Option<BlockList>, Error> {
         let file = Arc::clone(partial);
         let length = blocking(move || file.length()).await?;
         if length == 0 || self.resume == Resume::Never {
@@ -149,11 +168,17 @@ impl Download<'_> {
             Re::Entry(entry) => entry,
             other => return Err(wrong_reply(other)),
         };
-        if self.resume == Resume::Auto && !belongs(partial, &entry) {
+        let belongs = belongs(partial, &entry);
+        if self.resume == Resume::Auto && !belongs {
             self.observer.event(&Event::StartedAnew { id: self.id });
             return Ok(None);
         }
         let length = length.min(entry.size);
+        if belongs && !compare {
+            let file = Arc::clone(partial);
+            blocking(move || file.cut(length)).await?;
+            return Ok(Some(BlockList::uncompared(length)));
+        }
         let (file, observer, id) = (Arc::clone(partial), Arc::clone(self.observer), self.id);
         let wanted = CancellationToken::new();
         let unwanted_when_dropped = wanted.clone().drop_guard();
@@ -169,7 +194,7 @@ impl Download<'_> {
             })
         }));
         match link.busy(&mut work).await {
-            Ok(blocks) => blocks,
+            Ok(blocks) => Ok(blocks?.as_ref().map(BlockList::from)),
             Err(error) => {
                 // Nobody else may have the partial before this is over, which is soon.
                 drop(unwanted_when_dropped);

@@ -18,6 +18,7 @@ mod conflict;
 mod damage;
 mod download;
 mod error;
+mod follower;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod get;

@@ -247,9 +247,9 @@ impl Partial {
             .map_err(Error::local("cannot read", &self.part))
     }
 
-    /// Takes what stands before `length` and `hasher` has not seen into it. Blocks.
-    pub(crate) fn catch_up(&self, length: u64, hasher: &mut Hasher) -> Result<(), Error> {
-        catch_up(&self.file, length, hasher, || true).map_err(Error::local("cannot read", &self.part))
+    /// Takes what stands before `length` and `hasher` has not seen into it, as long as that is wanted. Blocks.
+    pub(crate) fn catch_up(&self, length: u64, hasher: &mut Hasher, is_wanted: impl Fn() -> bool) -> Result<(), Error> {
+        catch_up(&self.file, length, hasher, is_wanted).map_err(Error::local("cannot read", &self.part))
     }
 
     /// The digest of what it holds. Blocks.

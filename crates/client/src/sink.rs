@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::Error;
+use crate::follower::Follower;
 use crate::partial::Partial;
 use crate::upload::blocking;
 
@@ -22,9 +23,6 @@ const MAX_WAITING_BYTES: usize = 4 * MAX_DATA_BYTES;
 /// What a chunk takes in memory beside its bytes, about: a server may send them one by one.
 const CHUNK_OVERHEAD: usize = 128;
 
-/// How much is hashed at a time while something may come to be written.
-const BEHIND_STEP_BYTES: u64 = 2 * 1024 * 1024;
-
 /// Takes a body in, in order but for jumps forward.
 pub(crate) struct Sink {
     partial: Arc<Partial>,
@@ -32,7 +30,10 @@ pub(crate) struct Sink {
     size: u64,
     /// Where the next jump may lead at the earliest: forward. `None` while a jump waits for its bytes.
     jump_from: Option<u64>,
+    /// Hashes what is written, from the first byte on.
     hasher: Option<Hasher>,
+    /// The same where a prefix is held.
+    follower: Option<Follower>,
     queue: Arc<Queue>,
     job: Option<JoinHandle<Result<Option<Hasher>, Error>>>,
 }
@@ -51,8 +52,6 @@ struct Waiting {
     bytes: usize,
     /// Whether a thread will look at the queue again.
     in_work: bool,
-    /// Whether the transfer has failed.
-    abandoned: bool,
 }
 
 /// What became of a chunk that was to be queued.
@@ -111,29 +110,19 @@ impl Drop for AtWork {
 }
 
 impl Sink {
-    /// `intact` says that what is held up to `position` needs no repair, so that it is hashed once.
+    /// `intact` says that what is held up to `position` needs no repair, so that it is hashed at once.
     pub(crate) fn new(partial: Arc<Partial>, algorithm: Algorithm, position: u64, size: u64, intact: bool) -> Self {
+        let follower = (intact && position > 0).then(|| Follower::start(Arc::clone(&partial), algorithm, position));
         Self {
             partial,
             position,
             size,
             jump_from: Some(0),
-            hasher: intact.then(|| Hasher::new(algorithm)),
+            hasher: (position == 0).then(|| Hasher::new(algorithm)),
+            follower,
             queue: Arc::default(),
             job: None,
         }
-    }
-
-    /// Begins to hash what is held, whenever there is nothing to write.
-    pub(crate) fn catch_up(&mut self) {
-        if self.job.is_none() && self.hasher.is_some() && self.position > 0 {
-            self.begin(self.position, None);
-        }
-    }
-
-    /// Says that only what has arrived is of use any more.
-    pub(crate) fn abandon(&self) {
-        self.queue.lock().abandoned = true;
     }
 
     /// Goes on elsewhere.
@@ -147,8 +136,11 @@ impl Sink {
         self.settle().await?;
         self.position = offset;
         self.jump_from = None;
-        // What is hashed already is going to change.
-        self.hasher = self.hasher.take().filter(|hasher| hasher.length() <= offset);
+        // What is hashed already may be going to change.
+        self.hasher = None;
+        if let Some(follower) = self.follower.take() {
+            follower.stop().await;
+        }
         Ok(())
     }
 
@@ -170,43 +162,36 @@ impl Sink {
                 }
                 Queued::Idle(first) => {
                     self.settle().await?;
-                    self.begin(at, Some(first));
+                    self.begin(at, first);
                     return Ok(());
                 }
             }
         }
     }
 
-    fn begin(&mut self, mut at: u64, first: Option<Bytes>) {
+    fn begin(&mut self, mut at: u64, first: Bytes) {
         let partial = Arc::clone(&self.partial);
-        let mut hasher = self
-            .hasher
-            .take()
-            .filter(|hasher| first.is_none() || hasher.length() == at);
+        let mut hasher = self.hasher.take();
+        let frontier = self.follower.as_ref().map(Follower::frontier);
         self.queue.lock().in_work = true;
         let at_work = AtWork(Arc::clone(&self.queue));
         self.job = Some(tokio::task::spawn_blocking(move || {
             let queue = &at_work.0;
-            let mut chunks: Vec<_> = first.into_iter().collect();
+            let mut chunks = vec![first];
             loop {
                 for bytes in chunks {
                     partial.write_at(at, &bytes)?;
-                    if let Some(hasher) = hasher.as_mut().filter(|hasher| hasher.length() == at) {
+                    at += bytes.len() as u64;
+                    if let Some(hasher) = &mut hasher {
                         hasher.update(&bytes);
                     }
-                    at += bytes.len() as u64;
+                    if let Some(frontier) = &frontier {
+                        frontier.advance(at);
+                    }
                 }
                 chunks = queue.take();
-                let is_idle = chunks.is_empty();
-                // A step at a time: the server waits for no more than that.
-                let behind = hasher.as_mut().filter(|hasher| is_idle && hasher.length() < at);
-                match behind.filter(|_| !queue.lock().abandoned) {
-                    Some(hasher) => {
-                        let end = at.min(hasher.length() + BEHIND_STEP_BYTES);
-                        partial.catch_up(end, hasher)?;
-                    }
-                    None if is_idle && queue.end() => return Ok(hasher),
-                    None => {}
+                if chunks.is_empty() && queue.end() {
+                    return Ok(hasher);
                 }
             }
         }));
@@ -225,21 +210,27 @@ impl Sink {
         Ok(())
     }
 
+    /// Gives up: waits until nobody touches the partial any more.
+    pub(crate) async fn stop(&mut self) {
+        // The transfer has failed already.
+        let _ = self.settle().await;
+        if let Some(follower) = self.follower.take() {
+            follower.stop().await;
+        }
+    }
+
     /// The digest of the whole file: the running one if every byte passed by in order.
     pub(crate) async fn digest(&mut self, algorithm: Algorithm) -> Result<Digest, Error> {
-        match self.hasher.take() {
+        let hasher = match self.follower.as_mut() {
+            Some(follower) => Some(follower.finish().await?),
+            None => self.hasher.take(),
+        };
+        match hasher {
             Some(hasher) if hasher.length() == self.size => Ok(hasher.finish()),
             _ => {
                 let partial = Arc::clone(&self.partial);
                 blocking(move || partial.digest(algorithm)).await
             }
         }
-    }
-}
-
-/// Whoever gives up a download must not keep the partial from the next one.
-impl Drop for Sink {
-    fn drop(&mut self) {
-        self.abandon();
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use ftp_digest::{Algorithm, BlockDigests, Digest, Hasher};
-use ftp_proto::{BlockList, Chunk, Op, Re, Reply, ResumeMode, Steps, Stored};
+use ftp_proto::{BlockList, Chunk, Code, Op, Re, Reply, ResumeMode, Steps, Stored};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -35,15 +35,36 @@ pub(crate) struct Tally {
     pub(crate) moved: u64,
     /// How far into the file any try has come.
     pub(crate) furthest: u64,
+    /// Length of the last prefix that was gone on from without a look at it.
+    pub(crate) believed: u64,
+    /// Whether such a prefix turned out to be wrong, so that the next one is compared.
+    pub(crate) compare: bool,
 }
 
 impl Tally {
-    /// Counts what a try found. What this call's own tries had moved counts as moved, not as kept.
+    /// Counts what a try found: of the bytes held, those right and those wrong. What this call's own tries had moved
+    /// counts as moved, not as kept.
     pub(crate) fn resumed(&mut self, right: u64, wrong: u64) {
         if self.moved == 0 {
             self.kept = right;
+        } else {
+            // They had been believed.
+            self.kept = self.kept.saturating_sub(wrong);
         }
         self.repaired += wrong;
+    }
+
+    /// Counts a prefix that is gone on from without a look at it.
+    pub(crate) fn believed(&mut self, held: u64) {
+        self.believed = held;
+        self.resumed(held, 0);
+    }
+
+    /// Notes that what was gone on from was wrong; `false` if nothing was believed in the last try.
+    pub(crate) fn doubt(&mut self) -> bool {
+        self.compare = self.believed > 0;
+        self.believed = 0;
+        self.compare
     }
 
     /// Counts bytes that moved; `done` of the file are done now.
@@ -71,6 +92,25 @@ impl Upload<'_> {
         tally: &mut Tally,
         promised: &mut Option<Digest>,
     ) -> Result<Stored, Error> {
+        let result = self.attempt(link, tally, promised).await;
+        let is_mismatch = result
+            .as_ref()
+            .is_err_and(|error| error.code() == Some(Code::DigestMismatch));
+        if is_mismatch && tally.doubt() {
+            // The server compares now.
+            *promised = None;
+            return self.attempt(link, tally, promised).await;
+        }
+        result
+    }
+
+    async fn attempt(
+        &self,
+        link: &mut Link,
+        tally: &mut Tally,
+        promised: &mut Option<Digest>,
+    ) -> Result<Stored, Error> {
+        tally.believed = 0;
         let id = link.request(Op::Put {
             path: self.remote.as_wire().to_owned(),
             size: Some(self.source.size()),
@@ -133,12 +173,25 @@ impl Upload<'_> {
     ) -> Result<Digest, Broken> {
         let mut kept = 0;
         let mut hashing = None;
-        if let Some(list) = have {
-            let misfit = || Broken::Link(Error::Misbehaved("block digests that do not fit".to_owned()));
+        if let Some(list) = have.as_ref().filter(|list| list.is_uncompared()) {
+            if list.length > self.source.size() {
+                let (length, size) = (list.length, self.source.size());
+                let message = format!("{length} bytes held of a file of {size}");
+                return Err(Broken::Link(Error::Misbehaved(message)));
+            }
+            hashing = Some(Hashing::start(&self.source, self.options.algorithm));
+            kept = list.length;
+            tally.believed(kept);
+            self.observer.event(&Event::Resumed {
+                id: self.id,
+                kept,
+                repaired: 0,
+            });
+        } else if let Some(list) = have {
             let held = list
                 .parse()
                 .filter(|held| held.length() <= self.source.size())
-                .ok_or_else(misfit)?;
+                .ok_or_else(|| Broken::Link(Error::Misbehaved("block digests that do not fit".to_owned())))?;
             let own = self.compare(link, &held).await?;
             hashing = Some(Hashing::start(&self.source, self.options.algorithm));
             let damaged = own.differing(&held);

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ftp_digest::{Algorithm, BlockHasher};
-use ftp_proto::{BlockList, Code, Entry, Fault, Kind, MAX_DATA_BYTES, Op, Re, Request, Timestamp};
+use ftp_proto::{Code, Entry, Fault, Kind, MAX_DATA_BYTES, Op, Re, Request, Timestamp};
 use ftp_tests::{Deceived, Liar, noise};
 
 use super::{THEN, begin, end, entry, honest, send, sha256};
@@ -232,12 +233,17 @@ fn a_resume_over_lies_is_refused_or_proven() {
             .exits(1)
             .says("a body of");
     }
-    // It claims that a wrong prefix is right: the digest of the whole finds out.
+    // It claims that a wrong prefix is right, and then that all of it is: the digest of the whole finds out.
     let rest = whole[held..].to_vec();
     let promised = end(&whole);
+    let is_first = AtomicBool::new(true);
     let liar = file(size, async move |server: &mut Deceived, id| {
-        begin(server, id, size, size - held as u64).await;
-        server.data(&rest).await;
+        if is_first.swap(false, Ordering::Relaxed) {
+            begin(server, id, size, size - held as u64).await;
+            server.data(&rest).await;
+        } else {
+            begin(server, id, size, 0).await;
+        }
         server.reply(id, promised.clone()).await;
     });
     let mut damaged = whole[..held].to_vec();
@@ -281,15 +287,20 @@ fn what_an_honest_server_repairs_is_taken() {
     let sent = whole.clone();
     let liar = Liar::start(async move |server: &mut Deceived, request: Request| match &request.op {
         Op::Stat { .. } => server.reply(request.id, Re::Entry(entry("x", Kind::File, size))).await,
+        // It is believed at first, and then asked for the blocks of everything.
+        Op::Get { have: Some(have), .. } if have.is_uncompared() => {
+            begin(server, request.id, size, size - held as u64).await;
+            server.data(&sent[held..]).await;
+            server.reply(request.id, end(&sent)).await;
+        }
         Op::Get { have: Some(have), .. } => {
             let mut hasher = BlockHasher::new(have.block);
-            hasher.update(&sent[..held]);
-            assert_eq!(BlockList::from(&hasher.finish()).length, have.length);
-            begin(server, request.id, size, size - held as u64 + 65_536).await;
+            hasher.update(&sent);
+            let differing = hasher.finish().differing(&have.parse().unwrap());
+            assert_eq!(differing, [(65_536, 65_536)]);
+            begin(server, request.id, size, 65_536).await;
             server.reply(request.id, Re::At { offset: 65_536 }).await;
             server.data(&sent[65_536..131_072]).await;
-            server.reply(request.id, Re::At { offset: held as u64 }).await;
-            server.data(&sent[held..]).await;
             server.reply(request.id, end(&sent)).await;
         }
         Op::Get { .. } => send(server, request.id, &sent).await,

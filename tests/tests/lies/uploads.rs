@@ -1,6 +1,8 @@
 //! Uploads of which the server claims something else than happened.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ftp_digest::BlockHasher;
 use ftp_proto::{BlockList, Code, Entry, Fault, Kind, Op, Re, Request, Stored};
@@ -135,6 +137,15 @@ fn a_prefix_that_can_not_be_is_refused() {
             .exits(1)
             .says("block digests that do not fit");
     }
+    let liar = taker(async move |server: &mut Deceived, id, _| {
+        let have = Some(BlockList::uncompared(LARGE as u64 + 1));
+        server.reply(id, Re::Go { have }).await;
+        server.take_body().await;
+    });
+    liar.cli()
+        .run(["--retries", "0", "put", "large"])
+        .exits(1)
+        .says("bytes held of a file of");
     // Wrong digests only cost the server's own time: everything is sent again.
     let liar = taker(async move |server: &mut Deceived, id, _| {
         server
@@ -153,6 +164,25 @@ fn a_prefix_that_can_not_be_is_refused() {
         (put["kept"].as_u64(), put["moved"].as_u64()),
         (Some(0), Some(LARGE as u64))
     );
+}
+
+#[test]
+fn a_server_that_believes_and_then_does_not_is_asked_once_more_and_no_oftener() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let liar = taker(async move |server: &mut Deceived, id, _| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let have = Some(BlockList::uncompared(200_000));
+        server.reply(id, Re::Go { have }).await;
+        server.take_body().await;
+        let fault = Fault::new(Code::DigestMismatch, "the digest differs");
+        server.reply(id, Re::Error(fault)).await;
+    });
+    liar.cli()
+        .run(["--retries", "0", "put", "large"])
+        .exits(7)
+        .says("the digest differs");
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
 }
 
 #[test]
