@@ -30,7 +30,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use tokio::runtime::Runtime;
+use tokio::runtime::Builder;
 
 use self::args::{Command, CommandLine, Global, RemoteCommand};
 use self::exit::Exit;
@@ -108,7 +108,10 @@ fn open(global: &Global, profiles: Profiles, output: &Arc<Output>, start: Start)
 }
 
 fn on_runtime(work: impl Future<Output = Done>) -> Done {
-    let runtime = Runtime::new()
+    // The one task that waits for the network waits on the thread that looks after it, and is woken by nobody else.
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
         .map_err(|error| Failure::new(Exit::Failed, "runtime", format!("cannot start threads: {error}")))?;
     let done = runtime.block_on(work);
     // A thread that reads a silent standard input never comes back; nobody waits for it.
