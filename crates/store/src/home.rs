@@ -271,6 +271,7 @@ impl HomeState {
         let staged = staging::staged_bytes(&self.staging, id)?;
         // A recount leaves alone what is between the disk and its count.
         let _moving = Booking::nothing(&self.ledger);
+        self.hashed.forget(id);
         let deletion = staging::delete(&self.staging, id);
         if let Some(bytes) = staged
             && deletion.is_gone
@@ -285,6 +286,7 @@ impl HomeState {
     /// others: a full disk refuses to keep the clock, and is emptied by the rest.
     pub(crate) fn expire(&self) -> Result<u64> {
         self.expire_trash();
+        self.hashed.expire();
         while self.sweep() {}
         let (mut expired, mut failed) = (0, None);
         for id in staging::ids(&self.staging)? {

@@ -1,11 +1,14 @@
 //! The running digests of uploads that nobody works on: whoever resumes one goes on from there, and nothing is read
 //! again that was hashed when it was written.
 //!
-//! They are in memory only. After a crash of the machine the staged bytes may be others than those that were written,
-//! and after one of the server nobody knows who had the file in between.
+//! They are in memory only, and not for long. After a crash of the machine the staged bytes may be others than those that
+//! were written, and after one of the server nobody knows who had the file in between. The file stays open with them: the
+//! kernel forgets a failed write with the last handle, and whoever publishes the file has to hear of it.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use ftp_digest::{Algorithm, Hasher};
 
@@ -13,8 +16,11 @@ use crate::disk::{FileId, Meta};
 use crate::staging::StagingId;
 use crate::time::Timestamp;
 
-/// How many a home keeps, of up to 2 KiB each; the oldest makes way.
-const MAX_KEPT: usize = 32;
+/// How many a home keeps, each with an open file and up to 2 KiB; the oldest makes way.
+const MAX_KEPT: usize = 8;
+
+/// How long: a break of the network, not a night in which a disk may go bad.
+const MAX_AGE: Duration = Duration::from_secs(600);
 
 /// The digests of one home.
 #[derive(Default)]
@@ -24,6 +30,8 @@ struct Kept {
     id: StagingId,
     state: State,
     hasher: Hasher,
+    since: Instant,
+    _file: File,
 }
 
 /// What changes when anybody writes to the file.
@@ -47,10 +55,10 @@ impl State {
 }
 
 impl Hashed {
-    /// Keeps the digest of all bytes of a staged file in the state `meta`.
-    pub(crate) fn keep(&self, id: &StagingId, meta: &Meta, hasher: Hasher) {
+    /// Keeps the digest of all bytes of the staged `file`, which is in the state `meta`.
+    pub(crate) fn keep(&self, id: &StagingId, file: File, meta: &Meta, hasher: Hasher) {
+        self.forget(id);
         let mut kept = self.lock();
-        kept.retain(|kept| kept.id != *id);
         if kept.len() >= MAX_KEPT {
             kept.pop_front();
         }
@@ -58,11 +66,25 @@ impl Hashed {
             id: id.clone(),
             state: State::of(meta),
             hasher,
+            since: Instant::now(),
+            _file: file,
         });
+    }
+
+    /// Lets go what is kept for a staged file, so that it takes no room once it is deleted, and what is too old.
+    pub(crate) fn forget(&self, id: &StagingId) {
+        self.lock()
+            .retain(|kept| kept.id != *id && kept.since.elapsed() < MAX_AGE);
+    }
+
+    /// Lets go what is too old.
+    pub(crate) fn expire(&self) {
+        self.lock().retain(|kept| kept.since.elapsed() < MAX_AGE);
     }
 
     /// Takes out the digest of a staged file, if it is by this algorithm and the file is still in that state.
     pub(crate) fn take(&self, id: &StagingId, meta: &Meta, algorithm: Algorithm) -> Option<Hasher> {
+        self.expire();
         let mut kept = self.lock();
         let at = kept.iter().position(|kept| kept.id == *id)?;
         let Kept { state, hasher, .. } = kept.remove(at)?;
@@ -99,13 +121,17 @@ mod tests {
         let before = disk::stat_fd(&file).unwrap();
         let hashed = Hashed::default();
         let take = |meta: &Meta| hashed.take(&id("f"), meta, Algorithm::Sha256).map(Hasher::finish);
-        hashed.keep(&id("f"), &before, hasher());
+        let keep = || hashed.keep(&id("f"), file.try_clone().unwrap(), &before, hasher());
+        keep();
         assert_eq!(take(&before), Some(Hasher::digest(Algorithm::Sha256, b"bytes")));
         assert_eq!(take(&before), None);
 
-        hashed.keep(&id("f"), &before, hasher());
+        keep();
         assert!(hashed.take(&id("f"), &before, Algorithm::Blake3).is_none());
-        hashed.keep(&id("f"), &before, hasher());
+        keep();
+        hashed.forget(&id("f"));
+        assert_eq!(take(&before), None);
+        keep();
         // As soon as the clock of the file system has moved on, in steps of some milliseconds.
         let mut after = before;
         while after.changed == before.changed {
@@ -121,7 +147,7 @@ mod tests {
         let meta = disk::stat_fd(&file).unwrap();
         let hashed = Hashed::default();
         for index in 0..=MAX_KEPT {
-            hashed.keep(&id(&index.to_string()), &meta, hasher());
+            hashed.keep(&id(&index.to_string()), file.try_clone().unwrap(), &meta, hasher());
         }
         assert!(hashed.take(&id("0"), &meta, Algorithm::Sha256).is_none());
         assert!(hashed.take(&id("1"), &meta, Algorithm::Sha256).is_some());

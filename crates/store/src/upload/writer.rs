@@ -239,8 +239,12 @@ impl Drop for Writer {
         if self.hasher.length() == staged.length()
             && let Ok(meta) = disk::stat_fd(staged.file())
             && meta.size == staged.length()
+            && let Ok(file) = staged.file().try_clone()
         {
-            staged.home().hashed().keep(staged.id(), &meta, self.hasher.clone());
+            staged
+                .home()
+                .hashed()
+                .keep(staged.id(), file, &meta, self.hasher.clone());
         }
     }
 }
