@@ -1,5 +1,5 @@
-//! One download: what is here already is compared, damaged blocks are fetched again, the rest
-//! follows, and the digest of the whole decides before the target gets its name.
+//! One download: it goes on behind what is here already, or repairs that first where there is doubt, and the digest of
+//! the whole decides before the target gets its name.
 
 use std::sync::Arc;
 
@@ -55,11 +55,12 @@ impl Download<'_> {
         partial: &Arc<Partial>,
         tally: &mut Tally,
     ) -> Result<Received, Error> {
-        match self.attempt(link, partial, tally).await {
+        let result = self.attempt(link, partial, tally).await;
+        if matches!(result, Err(Error::DigestMismatch { .. })) && tally.doubt() {
             // Now that all is here, it is compared.
-            Err(Error::DigestMismatch { .. }) if tally.doubt() => self.attempt(link, partial, tally).await,
-            result => result,
+            return self.attempt(link, partial, tally).await;
         }
+        result
     }
 
     async fn attempt(&self, link: &mut Link, partial: &Arc<Partial>, tally: &mut Tally) -> Result<Received, Error> {
@@ -105,7 +106,8 @@ impl Download<'_> {
                 repaired,
             });
         }
-        let record = Record::new(self.remote.as_wire(), size, mtime);
+        let is_suspect = held > 0 && !is_believed;
+        let record = Record::new(self.remote.as_wire(), size, mtime, is_suspect);
         let file = Arc::clone(partial);
         let mut sink = Sink::new(Arc::clone(partial), self.options.algorithm, held, size, repaired == 0);
         let prepared = blocking(move || {
@@ -168,13 +170,13 @@ impl Download<'_> {
             Re::Entry(entry) => entry,
             other => return Err(wrong_reply(other)),
         };
-        let belongs = belongs(partial, &entry);
-        if self.resume == Resume::Auto && !belongs {
+        let record = partial.record().filter(|record| belongs(record, &entry));
+        if self.resume == Resume::Auto && record.is_none() {
             self.observer.event(&Event::StartedAnew { id: self.id });
             return Ok(None);
         }
         let length = length.min(entry.size);
-        if belongs && !compare {
+        if !compare && record.is_some_and(|record| !record.suspect) {
             let file = Arc::clone(partial);
             blocking(move || file.cut(length)).await?;
             return Ok(Some(BlockList::uncompared(length)));
@@ -242,10 +244,8 @@ impl Download<'_> {
 }
 
 /// Whether the partial was begun from what stands on the server now.
-fn belongs(partial: &Partial, entry: &Entry) -> bool {
-    partial
-        .record()
-        .is_some_and(|record| record.size == entry.size && record.mtime == entry.mtime)
+fn belongs(record: &Record, entry: &Entry) -> bool {
+    record.size == entry.size && record.mtime == entry.mtime
 }
 
 /// Stops a download whose bytes can not be stored, so that the connection stays usable.

@@ -69,10 +69,15 @@ impl Follower {
     }
 
     /// Waits until the file is let go, for its hash is not wanted any more.
-    pub(crate) async fn stop(mut self) {
+    ///
+    /// # Cancel safety
+    /// Safe: it can be asked again.
+    pub(crate) async fn stop(&mut self) {
         self.abandon();
-        // How it ended is of no interest.
-        let _ = (&mut self.job).await;
+        if !self.job.is_finished() {
+            // How it ended is of no interest.
+            let _ = (&mut self.job).await;
+        }
     }
 
     /// Says that the hash is not wanted any more.
@@ -130,7 +135,8 @@ mod tests {
         let hasher = follower.finish().await.unwrap();
         assert_eq!(hasher.finish(), Hasher::digest(Algorithm::Sha256, &bytes));
 
-        let waiting = Follower::start(partial, Algorithm::Sha256, 1_000_000);
+        let mut waiting = Follower::start(partial, Algorithm::Sha256, 1_000_000);
+        waiting.stop().await;
         waiting.stop().await;
     }
 }

@@ -39,11 +39,11 @@ pub enum Event<'a> {
         /// Bytes to compare.
         total: u64,
     },
-    /// The transfer goes on from bytes that are there already.
+    /// The transfer goes on from bytes that are there already. Comes again when they have to be compared after all.
     Resumed {
         /// Which.
         id: TransferId,
-        /// Bytes that are there and right.
+        /// Bytes that are there, and right as far as anybody knows.
         kept: u64,
         /// Bytes that are there and wrong, and move again.
         repaired: u64,

@@ -47,15 +47,19 @@ pub(crate) struct Record {
     pub(crate) size: u64,
     /// Its modification time.
     pub(crate) mtime: Timestamp,
+    /// Whether the bytes may be of something else, so that they have to be compared.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) suspect: bool,
 }
 
 impl Record {
-    pub(crate) fn new(remote: &str, size: u64, mtime: Timestamp) -> Self {
+    pub(crate) fn new(remote: &str, size: u64, mtime: Timestamp, suspect: bool) -> Self {
         Self {
             version: RECORD_VERSION,
             remote: remote.to_owned(),
             size,
             mtime,
+            suspect,
         }
     }
 }

@@ -138,9 +138,10 @@ impl Sink {
         self.jump_from = None;
         // What is hashed already may be going to change.
         self.hasher = None;
-        if let Some(follower) = self.follower.take() {
+        if let Some(follower) = &mut self.follower {
             follower.stop().await;
         }
+        self.follower = None;
         Ok(())
     }
 
@@ -185,9 +186,9 @@ impl Sink {
                     if let Some(hasher) = &mut hasher {
                         hasher.update(&bytes);
                     }
-                    if let Some(frontier) = &frontier {
-                        frontier.advance(at);
-                    }
+                }
+                if let Some(frontier) = &frontier {
+                    frontier.advance(at);
                 }
                 chunks = queue.take();
                 if chunks.is_empty() && queue.end() {
@@ -214,9 +215,10 @@ impl Sink {
     pub(crate) async fn stop(&mut self) {
         // The transfer has failed already.
         let _ = self.settle().await;
-        if let Some(follower) = self.follower.take() {
+        if let Some(follower) = &mut self.follower {
             follower.stop().await;
         }
+        self.follower = None;
     }
 
     /// The digest of the whole file: the running one if every byte passed by in order.

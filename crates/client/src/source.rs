@@ -179,7 +179,8 @@ pub(crate) fn hash_file(file: &File, length: u64, algorithm: Algorithm) -> io::R
 
 /// Takes the bytes of `file` from where `hasher` stands up to `length` into it, as long as that is wanted.
 pub(crate) fn catch_up(file: &File, length: u64, hasher: &mut Hasher, is_wanted: impl Fn() -> bool) -> io::Result<()> {
-    let mut buffer = vec![0; usize::try_from(length).unwrap_or(usize::MAX).min(HASH_STEP)];
+    let left = length.saturating_sub(hasher.length());
+    let mut buffer = vec![0; usize::try_from(left).unwrap_or(usize::MAX).min(HASH_STEP)];
     while hasher.length() < length && is_wanted() {
         let left = usize::try_from(length - hasher.length()).unwrap_or(usize::MAX);
         let step = left.min(buffer.len());

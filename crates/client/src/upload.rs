@@ -1,5 +1,5 @@
-//! One upload that asks first: what the server holds is compared, damaged blocks are repaired, the
-//! rest follows, and the digest of the whole decides.
+//! One upload that asks first: it goes on behind what the server holds, or repairs that first where there is doubt, and
+//! the digest of the whole decides.
 
 use std::sync::Arc;
 
@@ -37,7 +37,9 @@ pub(crate) struct Tally {
     pub(crate) furthest: u64,
     /// Length of the last prefix that was gone on from without a look at it.
     pub(crate) believed: u64,
-    /// Whether such a prefix turned out to be wrong, so that the next one is compared.
+    /// Whether what was believed has been counted as kept and not been compared since.
+    pub(crate) unproven: bool,
+    /// Whether bytes turned out to be wrong, so that the next prefix is compared.
     pub(crate) compare: bool,
 }
 
@@ -47,24 +49,27 @@ impl Tally {
     pub(crate) fn resumed(&mut self, right: u64, wrong: u64) {
         if self.moved == 0 {
             self.kept = right;
-        } else {
-            // They had been believed.
+        } else if self.unproven {
             self.kept = self.kept.saturating_sub(wrong);
         }
+        self.unproven = false;
         self.repaired += wrong;
     }
 
     /// Counts a prefix that is gone on from without a look at it.
     pub(crate) fn believed(&mut self, held: u64) {
         self.believed = held;
-        self.resumed(held, 0);
+        if self.moved == 0 {
+            self.kept = held;
+        }
+        self.unproven = true;
     }
 
-    /// Notes that what was gone on from was wrong; `false` if nothing was believed in the last try.
+    /// Notes that the whole came out wrong. Whether something was believed in the last try, so that it is worth
+    /// comparing at once.
     pub(crate) fn doubt(&mut self) -> bool {
-        self.compare = self.believed > 0;
-        self.believed = 0;
-        self.compare
+        self.compare = true;
+        std::mem::take(&mut self.believed) > 0
     }
 
     /// Counts bytes that moved; `done` of the file are done now.

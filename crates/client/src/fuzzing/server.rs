@@ -49,6 +49,7 @@ const GRAMMAR: Grammar = Grammar {
         r#"{"id":$I,"re":"entry","name":"PATH","kind":"dir","size":0,"mtime":[5,7]}"#,
         r#"{"id":$I,"re":"entry","name":"PATH","kind":"file","size":NUMBER,"mtime":[5,7],"digest":"$D"}"#,
         r#"{"id":$I,"re":"go"}"#,
+        r#"{"id":$I,"re":"go","have":{"length":5}}"#,
         r#"{"id":$I,"re":"go","have":{"length":5,"block":65536,"blake3":"6zFvJvTXGr8WEG1lUQb52fwuc8frZCoU2U39sKibL+g="}}"#,
         r#"{"id":$I,"re":"ok"}"#,
         r#"{"id":$I,"re":"page","entries":[{"name":"PATH","kind":"file","size":NUMBER,"mtime":[5,7]},{"name":"PATH","kind":"dir","size":0,"mtime":[5,7]}]}"#,
