@@ -66,8 +66,8 @@ impl BlockDigests {
         self.block_bytes
     }
 
-    /// The first `length` bytes of a file, read by two threads where that is worth it: nothing moves before both
-    /// sides have compared. `go_on` is told after each step how many bytes that was, by either thread; when it says
+    /// The first `length` bytes of a file, read by two threads where that is worth it: nothing moves meanwhile.
+    /// `go_on` is told after each step how many bytes that was, by either thread; when it says
     /// no, the reading ends with `None`.
     ///
     /// # Errors

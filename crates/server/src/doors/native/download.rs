@@ -209,7 +209,7 @@ async fn send(
             session.wire.reply(id, Re::At { offset: from })?;
         }
         expected = to;
-        // What the client holds was hashed while it was compared.
+        // What the client holds is in the hasher.
         let in_order = from >= held;
         let mut taken = if in_order { hasher.take() } else { None };
         if taken.is_none() && send_straight(session, id, file, (from, to), moved).await? {
