@@ -2,11 +2,10 @@
 //! again that was hashed when it was written.
 //!
 //! They are in memory only, and not for long. After a crash of the machine the staged bytes may be others than those that
-//! were written, and after one of the server nobody knows who had the file in between. The file stays open with them: the
-//! kernel forgets a failed write with the last handle, and whoever publishes the file has to hear of it.
+//! were written, and after one of the server nobody knows who had the file in between. And only of bytes that are on the
+//! disk: the kernel may forget a failed write with the last handle, and whoever publishes the file would not hear of it.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,8 +15,8 @@ use crate::disk::{FileId, Meta};
 use crate::staging::StagingId;
 use crate::time::Timestamp;
 
-/// How many a home keeps, each with an open file and up to 2 KiB; the oldest makes way.
-const MAX_KEPT: usize = 8;
+/// How many a home keeps, of up to 2 KiB each; the oldest makes way.
+const MAX_KEPT: usize = 32;
 
 /// How long: a break of the network, not a night in which a disk may go bad.
 const MAX_AGE: Duration = Duration::from_secs(600);
@@ -31,7 +30,6 @@ struct Kept {
     state: State,
     hasher: Hasher,
     since: Instant,
-    _file: File,
 }
 
 /// What changes when anybody writes to the file.
@@ -55,8 +53,8 @@ impl State {
 }
 
 impl Hashed {
-    /// Keeps the digest of all bytes of the staged `file`, which is in the state `meta`.
-    pub(crate) fn keep(&self, id: &StagingId, file: File, meta: &Meta, hasher: Hasher) {
+    /// Keeps the digest of all bytes of a staged file in the state `meta`.
+    pub(crate) fn keep(&self, id: &StagingId, meta: &Meta, hasher: Hasher) {
         self.forget(id);
         let mut kept = self.lock();
         if kept.len() >= MAX_KEPT {
@@ -67,11 +65,10 @@ impl Hashed {
             state: State::of(meta),
             hasher,
             since: Instant::now(),
-            _file: file,
         });
     }
 
-    /// Lets go what is kept for a staged file, so that it takes no room once it is deleted, and what is too old.
+    /// Lets go what is kept for a staged file, and what is too old.
     pub(crate) fn forget(&self, id: &StagingId) {
         self.lock()
             .retain(|kept| kept.id != *id && kept.since.elapsed() < MAX_AGE);
@@ -121,7 +118,7 @@ mod tests {
         let before = disk::stat_fd(&file).unwrap();
         let hashed = Hashed::default();
         let take = |meta: &Meta| hashed.take(&id("f"), meta, Algorithm::Sha256).map(Hasher::finish);
-        let keep = || hashed.keep(&id("f"), file.try_clone().unwrap(), &before, hasher());
+        let keep = || hashed.keep(&id("f"), &before, hasher());
         keep();
         assert_eq!(take(&before), Some(Hasher::digest(Algorithm::Sha256, b"bytes")));
         assert_eq!(take(&before), None);
@@ -147,7 +144,7 @@ mod tests {
         let meta = disk::stat_fd(&file).unwrap();
         let hashed = Hashed::default();
         for index in 0..=MAX_KEPT {
-            hashed.keep(&id(&index.to_string()), file.try_clone().unwrap(), &meta, hasher());
+            hashed.keep(&id(&index.to_string()), &meta, hasher());
         }
         assert!(hashed.take(&id("0"), &meta, Algorithm::Sha256).is_none());
         assert!(hashed.take(&id("1"), &meta, Algorithm::Sha256).is_some());

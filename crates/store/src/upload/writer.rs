@@ -6,6 +6,7 @@ use ftp_digest::{Algorithm, BlockDigests, Digest, Hasher, MIN_BLOCK_BYTES, block
 use tokio::sync::oneshot;
 
 use super::{Resume, UploadSpec};
+use crate::blocking::aside;
 use crate::commit::{Publication, Stored};
 use crate::disk;
 use crate::error::{Error, Result};
@@ -230,7 +231,7 @@ impl Writer {
     }
 }
 
-/// Leaves the running digest to whoever resumes.
+/// Leaves the running digest to whoever resumes, as soon as the bytes are on the disk.
 impl Drop for Writer {
     fn drop(&mut self) {
         let Some(staged) = self.staged.as_ref().filter(|staged| staged.is_kept()) else {
@@ -241,10 +242,13 @@ impl Drop for Writer {
             && meta.size == staged.length()
             && let Ok(file) = staged.file().try_clone()
         {
-            staged
-                .home()
-                .hashed()
-                .keep(staged.id(), file, &meta, self.hasher.clone());
+            let (home, id, hasher) = (Arc::clone(staged.home()), staged.id().clone(), self.hasher.clone());
+            // Nobody who resumes waits for that.
+            aside(move || {
+                if file.sync_data().is_ok() {
+                    home.hashed().keep(&id, &meta, hasher);
+                }
+            });
         }
     }
 }
