@@ -68,10 +68,9 @@ impl Hashed {
         });
     }
 
-    /// Lets go what is kept for a staged file, and what is too old.
+    /// Lets go what is kept for a staged file.
     pub(crate) fn forget(&self, id: &StagingId) {
-        self.lock()
-            .retain(|kept| kept.id != *id && kept.since.elapsed() < MAX_AGE);
+        self.lock().retain(|kept| kept.id != *id);
     }
 
     /// Lets go what is too old.
@@ -136,6 +135,43 @@ mod tests {
             after = disk::stat_fd(&file).unwrap();
         }
         assert_eq!(take(&after), None);
+    }
+
+    #[tokio::test]
+    async fn a_resumed_upload_goes_on_from_it_and_not_if_somebody_wrote_to_the_file() {
+        use crate::{Quota, Store, StoreOptions, UploadSpec};
+
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::new(StoreOptions::default());
+        let home = store.open_home(temp.path(), Quota::default()).await.unwrap();
+        let (target, size) = (FilePath::root().join("f".as_ref()).unwrap(), 2 * 1024 * 1024);
+        let spec = UploadSpec {
+            size: Some(size),
+            modified: Some(Timestamp::default()),
+            ..UploadSpec::default()
+        };
+        for is_touched in [false, true] {
+            let mut upload = home.begin_upload(&target, spec).await.unwrap();
+            if upload.held() == 0 {
+                let bytes = vec![7; 1024 * 1024 + 1];
+                upload.write_at(0, bytes.into()).await.unwrap();
+            }
+            drop(upload);
+            let kept = async {
+                while home.state().hashed().lock().is_empty() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(60), kept).await.unwrap();
+            if is_touched {
+                let part = temp.path().join(".ftpd/staging").join(StagingId::of(&target).part());
+                let file = std::fs::File::options().write(true).open(part).unwrap();
+                file.set_modified(std::time::UNIX_EPOCH).unwrap();
+            }
+            let mut upload = home.begin_upload(&target, spec).await.unwrap();
+            let writer = upload.here().unwrap();
+            assert_eq!(writer.is_hashed(Algorithm::Sha256), !is_touched);
+        }
     }
 
     #[test]

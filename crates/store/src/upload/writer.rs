@@ -26,6 +26,9 @@ const RECORDED_FROM_BYTES: u64 = MIN_BLOCK_BYTES;
 /// How much is hashed at a time while something may come to be written.
 const BEHIND_STEP_BYTES: u64 = 2 * 1024 * 1024;
 
+/// What is less is hashed again in a millisecond, and not worth a sync.
+const KEPT_FROM_BYTES: u64 = 1024 * 1024;
+
 /// Only [`Writer::commit`] takes it, and the writer with it.
 const STAGED: &str = "it is there until the writer ends";
 
@@ -82,12 +85,12 @@ impl Writer {
 
         let before = continued.map(|(record, _)| record);
         let started = before.as_ref().map_or_else(Timestamp::now, Record::started);
-        let is_same = before
-            .as_ref()
-            .is_some_and(|record| !record.suspect && spec.modified.is_some() && record.is_of(spec.size, spec.modified));
+        let is_doubtful = |before: &Record| before.suspect || !before.is_of(spec.size, spec.modified);
+        let suspect = before.as_ref().is_some_and(is_doubtful);
+        let is_same = before.is_some() && !suspect && spec.modified.is_some();
         let fate = if spec.keep {
             let mut record = Record::new(&path, spec.size, spec.modified, started);
-            record.suspect = before.is_some_and(|before| before.suspect || !before.is_of(spec.size, spec.modified));
+            record.suspect = suspect;
             Fate::Keep { record, saved: false }
         } else {
             Fate::Temporary
@@ -167,9 +170,7 @@ impl Writer {
     /// Takes the next staged bytes into the running digest.
     fn read_step(&mut self, most: u64) -> Result<()> {
         let end = (self.hasher.length() + most).min(self.length());
-        let Some(staged) = &self.staged else {
-            return Ok(());
-        };
+        let staged = self.staged.as_ref().expect(STAGED);
         let read = hash_range(staged.file(), staged.target(), end, &mut self.hasher);
         if read.is_err() {
             self.take_stock();
@@ -187,9 +188,7 @@ impl Writer {
 
     /// Proves and publishes; the answer comes when it is durable.
     pub(crate) fn commit(mut self, expected: Digest, answer: oneshot::Sender<Result<Stored>>) {
-        let Some(mut staged) = self.staged.take() else {
-            return;
-        };
+        let mut staged = self.staged.take().expect(STAGED);
         let found = self.hasher.clone().finish();
         let sealed = if found == expected {
             staged.seal(self.spec.modified, &found)
@@ -237,7 +236,8 @@ impl Drop for Writer {
         let Some(staged) = self.staged.as_ref().filter(|staged| staged.is_kept()) else {
             return;
         };
-        if self.hasher.length() == staged.length()
+        if staged.length() >= KEPT_FROM_BYTES
+            && self.hasher.length() == staged.length()
             && let Ok(meta) = disk::stat_fd(staged.file())
             && meta.size == staged.length()
             && let Ok(file) = staged.file().try_clone()
