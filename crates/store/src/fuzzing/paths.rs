@@ -1,9 +1,10 @@
 //! Paths: what is resolved agrees with a simple model, and nothing of it leads out of the home.
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
 
-use crate::path::{FilePath, MAX_COMPONENT_BYTES, MAX_COMPONENTS, MAX_PATH_BYTES, RESERVED_NAME};
+use crate::path::{FilePath, MAX_COMPONENT_BYTES, MAX_COMPONENTS, MAX_PATH_BYTES, RESERVED_NAME, is_reserved};
 
 /// Two lines: the working directory, and a path as a client writes it.
 pub fn paths(input: &[u8]) {
@@ -45,10 +46,24 @@ fn model(cwd: Vec<Vec<u8>>, text: &[u8]) -> Option<Vec<Vec<u8>>> {
         }
     }
     legal &= names.len() <= MAX_COMPONENTS && names.iter().map(|name| name.len() + 1).sum::<usize>() <= MAX_PATH_BYTES;
-    legal &= names
-        .first()
-        .is_none_or(|first| first.to_ascii_lowercase() != RESERVED_NAME.as_bytes());
+    legal &= names.first().is_none_or(|first| !reserved(first));
     legal.then_some(names)
+}
+
+/// Every spelling in ASCII is reserved; one beyond it only if the rest of it spells the name.
+fn reserved(name: &[u8]) -> bool {
+    let letters: Vec<u8> = name
+        .iter()
+        .filter(|byte| byte.is_ascii())
+        .map(u8::to_ascii_lowercase)
+        .collect();
+    let spelt = letters == RESERVED_NAME.as_bytes();
+    if name.is_ascii() {
+        return spelt;
+    }
+    let reserved = is_reserved(OsStr::from_bytes(name));
+    assert!(spelt || !reserved, "{:?} is reserved", name.escape_ascii().to_string());
+    reserved
 }
 
 fn check(path: &FilePath) {
