@@ -3,7 +3,6 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::IoSliceMut;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::Path;
@@ -14,7 +13,7 @@ use rustix::fs::{
     AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags, Stat, StatxFlags, Timespec, Timestamps,
     UTIME_OMIT, XattrFlags,
 };
-use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::time::Timestamp;
 
@@ -399,25 +398,6 @@ pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::R
         }
     }
     Ok(filled)
-}
-
-/// Fills `buffer` from `offset` on without waiting for a disk; `false` where that is not possible, or not for all
-/// of it.
-pub(crate) fn read_now(file: &File, buffer: &mut [u8], offset: u64, in_memory: bool) -> bool {
-    let read = if in_memory {
-        file.read_at(buffer, offset).map_err(|_| Errno::IO)
-    } else {
-        let slices = &mut [IoSliceMut::new(buffer)];
-        rustix::io::preadv2(file, slices, offset, ReadWriteFlags::NOWAIT)
-    };
-    read == Ok(buffer.len())
-}
-
-/// Whether the file lies on a memory file system, which knows no `RWF_NOWAIT`. What of it is swapped out waits, as any
-/// memory of the process does.
-pub(crate) fn is_in_memory(file: &File) -> bool {
-    const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
-    rustix::fs::fstatfs(file).is_ok_and(|found| found.f_type == TMPFS_MAGIC)
 }
 
 /// Lets go of what the kernel remembers of the file and has on disk, so that it is read from there.

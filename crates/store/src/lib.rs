@@ -31,6 +31,7 @@ mod last_folder;
 mod leftovers;
 mod pace;
 mod path;
+mod prompt;
 mod quota;
 mod read;
 mod scrub;

@@ -413,6 +413,11 @@ impl Booking {
         Ok(true)
     }
 
+    /// Whether the staged file may grow to `length` already.
+    pub(crate) fn covers(&self, length: u64) -> bool {
+        length <= self.staged + self.reserved
+    }
+
     /// The staged file now has `length` bytes: moves the difference between reserved and pending.
     pub(crate) fn staged(&mut self, length: u64) {
         let mut counts = self.ledger.lock();

@@ -15,6 +15,7 @@ use crate::disk::{self, FileId, Meta};
 use crate::error::{Error, Result};
 use crate::kept::{self, Kept};
 use crate::path::FilePath;
+use crate::prompt::Prompt;
 use crate::time::Timestamp;
 
 /// The open files of a home.
@@ -28,7 +29,7 @@ pub(crate) struct Sources {
 pub(crate) struct Source {
     sources: Arc<Sources>,
     file: File,
-    in_memory: bool,
+    prompt: Prompt,
     /// As it was at opening, but for the change times that the store itself has caused.
     state: Mutex<Meta>,
 }
@@ -71,7 +72,7 @@ impl Sources {
     fn add(self: &Arc<Self>, open: &mut HashMap<FileId, Weak<Source>>, file: File, state: Meta) -> Arc<Source> {
         let source = Arc::new(Source {
             sources: Arc::clone(self),
-            in_memory: disk::is_in_memory(&file),
+            prompt: Prompt::of(&file),
             file,
             state: Mutex::new(state),
         });
@@ -91,7 +92,7 @@ impl Source {
 
     /// Fills `buffer` from `offset` on if that takes no waiting.
     pub(crate) fn read_now(&self, buffer: &mut [u8], offset: u64) -> bool {
-        disk::read_now(&self.file, buffer, offset, self.in_memory)
+        self.prompt.read(&self.file, buffer, offset)
     }
 
     pub(crate) fn meta(&self) -> Meta {

@@ -15,6 +15,7 @@ use crate::home::{HomeState, KeptVersion};
 use crate::kept;
 use crate::last_folder::LastFolder;
 use crate::path::FilePath;
+use crate::prompt::Prompt;
 use crate::quota::Booking;
 use crate::slots::Claim;
 use crate::staging::{self, Record, StagingId};
@@ -31,6 +32,7 @@ pub(crate) struct StagedFile {
     target: FilePath,
     id: StagingId,
     file: File,
+    prompt: Prompt,
     opened: u64,
     length: u64,
     booking: Booking,
@@ -80,6 +82,7 @@ impl StagedFile {
             home,
             target,
             id,
+            prompt: Prompt::of(&file),
             file,
             opened,
             length: held.unwrap_or(0),
@@ -107,6 +110,8 @@ impl StagedFile {
             home,
             target,
             id,
+            // It is small, and written on a thread that may wait.
+            prompt: Prompt::Never,
             file,
             opened,
             length: 0,
@@ -205,6 +210,17 @@ impl StagedFile {
             self.take_stock();
         }
         written.map_err(|error| self.write_error(bytes.len() as u64, &error))
+    }
+
+    /// Writes as many of the bytes as can be without waiting for a disk, or for the trash to make room. How many comes
+    /// back.
+    pub(crate) fn write_now(&mut self, offset: u64, bytes: &[u8]) -> usize {
+        if !self.booking.covers(offset + bytes.len() as u64) {
+            return 0;
+        }
+        let written = self.prompt.write(&self.file, bytes, offset);
+        self.grow(offset + written as u64);
+        written
     }
 
     /// Somebody else has written up to `length`.

@@ -2,11 +2,12 @@
 //!
 //! [`Upload`] is the half that waits; the half that works ([`Writer`]) goes to a blocking thread with
 //! each chunk and comes back, so there is no lock on the data path and a dropped upload ends exactly
-//! when its last write does.
+//! when its last write does. It stays where a second thread gains nothing: the chunk is cheap to hash,
+//! no disk has to be waited for, and no core is idle.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use ftp_digest::{Algorithm, BlockDigests, Digest};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -24,11 +25,13 @@ use crate::time::Timestamp;
 pub(crate) mod hashed;
 mod listing;
 mod queue;
+mod running;
 mod small;
 mod writer;
 
 pub use listing::StagedListing;
 use queue::{Queue, Queued, Run};
+use running::Running;
 pub use small::{SmallUpload, SmallWork};
 use writer::Writer;
 
@@ -90,6 +93,7 @@ pub struct Upload {
     superseded: CancellationToken,
     queue: Arc<Queue>,
     side: Side,
+    _running: Running,
 }
 
 /// Where the working half is.
@@ -142,6 +146,7 @@ impl Home {
             superseded,
             queue: Arc::default(),
             side: Side::Here(Box::new(writer)),
+            _running: Running::new(),
         })
     }
 
@@ -287,13 +292,36 @@ impl Upload {
                     self.settle().await?;
                     let end = self.end_of(offset, &back.1)?;
                     if end > offset {
-                        self.begin_writing(Some(back))?;
+                        let (offset, chunks) = self.write_now(back)?;
+                        if !chunks.is_empty() {
+                            self.begin_writing(Some((offset, chunks)))?;
+                        }
                         self.end = self.end.max(end);
                     }
                     return Ok(());
                 }
             }
         }
+    }
+
+    /// Writes what another thread would not write sooner; what is left comes back.
+    fn write_now(&mut self, (mut offset, mut chunks): Run) -> Result<Run> {
+        if Running::leave_a_core() {
+            return Ok((offset, chunks));
+        }
+        let writer = self.here()?;
+        let mut whole = 0;
+        for chunk in &mut chunks {
+            let written = writer.write_now(offset, chunk);
+            offset += written as u64;
+            chunk.advance(written);
+            if !chunk.is_empty() {
+                break;
+            }
+            whole += 1;
+        }
+        chunks.drain(..whole);
+        Ok((offset, chunks))
     }
 
     /// Where chunks would end, if they fit.

@@ -116,6 +116,7 @@ pub(super) fn known(number: i64, arguments: [u64; 6]) -> Option<(&'static str, S
         libc::SYS_preadv2 => ("preadv2", Shape::Handle),
         libc::SYS_write => ("write", Shape::Handle),
         libc::SYS_pwrite64 => ("pwrite64", Shape::Handle),
+        libc::SYS_pwritev2 => ("pwritev2", Shape::Handle),
         libc::SYS_fsync => ("fsync", Shape::Handle),
         libc::SYS_fdatasync => ("fdatasync", Shape::Handle),
         libc::SYS_syncfs => ("syncfs", Shape::Handle),

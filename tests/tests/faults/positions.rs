@@ -361,7 +361,7 @@ struct Faults {
 /// Every call.
 const ANY: [&str; 0] = [];
 /// Calls that can be interrupted, on a network file system at least.
-const INTERRUPTIBLE: [&str; 15] = [
+const INTERRUPTIBLE: [&str; 16] = [
     "openat",
     "openat2",
     "read",
@@ -370,6 +370,7 @@ const INTERRUPTIBLE: [&str; 15] = [
     "sendfile",
     "write",
     "pwrite64",
+    "pwritev2",
     "fsync",
     "syncfs",
     "ftruncate",

@@ -135,6 +135,17 @@ impl Writer {
         Ok(())
     }
 
+    /// Writes as many bytes as can be without waiting, if they are cheap to hash and next to be hashed. How many comes
+    /// back.
+    pub(crate) fn write_now(&mut self, offset: u64, chunk: &[u8]) -> usize {
+        if offset != self.hasher.length() || !self.hasher.algorithm().is_cheap() {
+            return 0;
+        }
+        let written = self.staged_mut().write_now(offset, chunk);
+        self.hasher.update(&chunk[..written]);
+        written
+    }
+
     /// The block digests of the prefix, as long as they are wanted.
     pub(crate) fn blocks(&mut self, is_wanted: impl Fn() -> bool + Sync) -> Result<BlockDigests> {
         let length = self.length();

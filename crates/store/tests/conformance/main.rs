@@ -15,6 +15,7 @@ mod listing;
 mod mounts;
 mod names;
 mod paths;
+mod prompt;
 mod quota;
 mod races;
 mod random;
