@@ -27,7 +27,7 @@ pub(crate) struct Who {
     /// The other end of the connection.
     pub(crate) peer: SocketAddr,
     /// The user, once logged in.
-    pub(crate) user: Option<String>,
+    pub(crate) user: Option<Arc<str>>,
     /// How many failures may be logged one by one.
     lines: Arc<Mutex<Allowance>>,
 }
@@ -38,7 +38,7 @@ impl Who {
         Self {
             session,
             peer,
-            user,
+            user: user.map(Arc::from),
             lines: Arc::new(Mutex::new(Allowance::new(allowance::SESSION_LINES))),
         }
     }
@@ -60,7 +60,7 @@ impl Who {
                 event = "held_back",
                 session = self.session,
                 peer = %self.peer,
-                user = self.user,
+                user = self.user.as_deref(),
                 lines = held_back,
                 "more failures of this session were not logged one by one"
             );
@@ -156,7 +156,7 @@ pub(crate) fn login(who: &Who, seconds: f64) {
         event = "login",
         session = who.session,
         peer = %who.peer,
-        user = who.user,
+        user = who.user.as_deref(),
         seconds = rounded(seconds),
         outcome = "ok",
         "login"
@@ -204,7 +204,7 @@ pub(crate) fn session_end(who: &Who, reason: &str, seconds: f64, requests: u64) 
         event = "session_end",
         session = who.session,
         peer = %who.peer,
-        user = who.user,
+        user = who.user.as_deref(),
         seconds = rounded(seconds),
         requests,
         cause = reason,
@@ -220,7 +220,7 @@ pub(crate) fn request(who: &Who, op: &str, path: &dyn Display, to: Option<&dyn D
                 event = "request",
                 session = who.session,
                 peer = %who.peer,
-                user = who.user,
+                user = who.user.as_deref(),
                 op,
                 path = %path,
                 to = to.map(tracing::field::display),
@@ -245,7 +245,7 @@ pub(crate) fn transfer(who: &Who, transfer: &Transfer<'_>) {
                 event = "transfer",
                 session = who.session,
                 peer = %who.peer,
-                user = who.user,
+                user = who.user.as_deref(),
                 op = transfer.op,
                 path = %transfer.path,
                 size = transfer.size,

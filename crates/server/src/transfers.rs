@@ -22,7 +22,7 @@ struct Table {
 #[derive(Clone, Debug)]
 pub(crate) struct Transfer {
     pub(crate) session: u64,
-    pub(crate) user: String,
+    pub(crate) user: Arc<str>,
     pub(crate) op: &'static str,
     pub(crate) path: FilePath,
     pub(crate) began: Instant,
@@ -35,7 +35,7 @@ pub(crate) struct Running {
 }
 
 impl Transfers {
-    pub(crate) fn begin(&self, session: u64, user: String, op: &'static str, path: &FilePath) -> Running {
+    pub(crate) fn begin(&self, session: u64, user: Arc<str>, op: &'static str, path: &FilePath) -> Running {
         let transfer = Transfer {
             session,
             user,

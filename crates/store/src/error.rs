@@ -282,7 +282,7 @@ impl Error {
             // A socket cannot be opened at all, a FIFO without a reader not for writing.
             Errno::NXIO => Self::NotAFile { path },
             Errno::NAMETOOLONG => Self::Path(PathError::TooLong {
-                bytes: path.to_bytes().len(),
+                bytes: path.as_bytes().len(),
             }),
             _ => Self::Io {
                 what,

@@ -7,7 +7,7 @@ use crate::path::FilePath;
 
 /// A path as text.
 pub(crate) fn escape(path: &FilePath) -> String {
-    escape_bytes(&path.to_bytes())
+    escape_bytes(path.as_bytes())
 }
 
 /// The path of such a text, if it is one.

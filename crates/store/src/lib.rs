@@ -61,5 +61,5 @@ pub use staging::StagedUpload;
 pub use store::{Durability, Store, StoreOptions};
 pub use time::Timestamp;
 pub use trash::Reason;
-pub use upload::{Resume, SmallUpload, SmallWork, StagedListing, Upload, UploadSpec};
+pub use upload::{Resume, SmallLane, SmallUpload, SmallWork, StagedListing, Upload, UploadSpec};
 pub use walk::Removed;

@@ -1,10 +1,12 @@
 //! The only door from text to a path: a value of [`FilePath`] cannot leave the home or name the
 //! reserved folder, so no later code has to check again.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fmt;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Component, Path, PathBuf};
+use std::hash::{Hash, Hasher};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path};
+use std::sync::Arc;
 
 /// The longest component in bytes (`NAME_MAX` of the usual Linux file systems).
 pub const MAX_COMPONENT_BYTES: usize = 255;
@@ -15,13 +17,16 @@ pub const MAX_COMPONENTS: usize = 256;
 /// The folder in the top of each home that belongs to the store.
 pub const RESERVED_NAME: &str = ".ftpd";
 
-/// A normalised absolute path inside a home, as a list of names; any bytes but `/` and NUL.
+/// A normalised absolute path inside a home: names of any bytes but `/` and NUL. Copies of it and of the paths above it
+/// share its memory.
 ///
-/// `Display` and `Debug` are escaped and safe for logs and terminals; [`FilePath::to_bytes`] is the
+/// `Display` and `Debug` are escaped and safe for logs and terminals; [`FilePath::as_bytes`] is the
 /// exact form.
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Default)]
 pub struct FilePath {
-    components: Vec<OsString>,
+    /// Up to `end` the names, each behind a slash.
+    text: Arc<[u8]>,
+    end: usize,
 }
 
 /// The text is not a path inside the home.
@@ -74,24 +79,24 @@ impl FilePath {
         if text.len() > MAX_PATH_BYTES {
             return Err(PathError::TooLong { bytes: text.len() });
         }
-        let mut path = if text.starts_with(b"/") {
-            Self::root()
-        } else {
-            cwd.clone()
-        };
+        let mut path = Vec::with_capacity(cwd.end + 1 + text.len());
+        if !text.starts_with(b"/") {
+            path.extend_from_slice(cwd.names());
+        }
         for component in text.split(|byte| *byte == b'/') {
             match component {
                 b"" | b"." => {}
                 b".." => {
-                    path.components.pop().ok_or(PathError::OutsideHome)?;
+                    let parent = path.iter().rposition(|byte| *byte == b'/');
+                    path.truncate(parent.ok_or(PathError::OutsideHome)?);
                 }
                 name if name.len() > MAX_COMPONENT_BYTES => {
                     return Err(PathError::ComponentTooLong { bytes: name.len() });
                 }
-                name => path.components.push(OsString::from_vec(name.to_vec())),
+                name => push(&mut path, name),
             }
         }
-        path.check()
+        Self::checked(&path)
     }
 
     /// The path of `name` in this directory.
@@ -110,87 +115,115 @@ impl FilePath {
 
     /// The directory that contains it; `None` for the root.
     pub fn parent(&self) -> Option<Self> {
-        let (_, parent) = self.components.split_last()?;
+        let end = self.last_slash()?;
         Some(Self {
-            components: parent.to_vec(),
+            text: Arc::clone(&self.text),
+            end,
         })
+    }
+
+    fn last_slash(&self) -> Option<usize> {
+        self.names().iter().rposition(|byte| *byte == b'/')
     }
 
     /// Whether it is a name in the directory `parent`.
     pub(crate) fn is_in(&self, parent: &Self) -> bool {
-        let above = self.components.split_last().map(|(_, above)| above);
-        above == Some(parent.components.as_slice())
+        self.last_slash() == Some(parent.end) && self.starts_with(parent)
     }
 
     /// The last name; `None` for the root.
     pub fn file_name(&self) -> Option<&OsStr> {
-        self.components.last().map(OsString::as_os_str)
+        let slash = self.last_slash()?;
+        Some(OsStr::from_bytes(&self.names()[slash + 1..]))
     }
 
     /// Whether it is the home itself.
     pub fn is_root(&self) -> bool {
-        self.components.is_empty()
+        self.end == 0
     }
 
     /// Whether it is `base` or lies beneath it.
     pub fn starts_with(&self, base: &Self) -> bool {
-        self.components.starts_with(&base.components)
+        let rest = self.names().strip_prefix(base.names());
+        rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
     }
 
     /// The names from the root down.
-    pub fn components(&self) -> impl ExactSizeIterator<Item = &OsStr> {
-        self.components.iter().map(OsString::as_os_str)
+    pub fn components(&self) -> impl Iterator<Item = &OsStr> {
+        let names = self.names().split(|byte| *byte == b'/');
+        names.skip(1).map(OsStr::from_bytes)
+    }
+
+    /// How many names it has.
+    pub(crate) fn depth(&self) -> usize {
+        self.names().iter().filter(|byte| **byte == b'/').count()
     }
 
     /// The exact text form, with a leading slash.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        if self.is_root() {
-            return b"/".to_vec();
-        }
-        let mut text = Vec::new();
-        for component in &self.components {
-            text.push(b'/');
-            text.extend_from_slice(component.as_bytes());
-        }
-        text
+    pub fn as_bytes(&self) -> &[u8] {
+        if self.is_root() { b"/" } else { self.names() }
+    }
+
+    /// That without the slash of the root.
+    fn names(&self) -> &[u8] {
+        &self.text[..self.end]
     }
 
     /// The path relative to the home's handle; `.` for the root.
-    pub(crate) fn relative(&self) -> PathBuf {
-        if self.is_root() {
-            PathBuf::from(".")
-        } else {
-            self.components.iter().collect()
-        }
+    pub(crate) fn relative(&self) -> &Path {
+        let relative = self.names().get(1..).unwrap_or(b".");
+        Path::new(OsStr::from_bytes(relative))
     }
 
     /// What the file system spelled out for a path beneath the home.
     pub(crate) fn from_relative(path: &Path) -> Result<Self, PathError> {
-        let mut components = Vec::new();
+        let mut names = Vec::with_capacity(1 + path.as_os_str().len());
         for component in path.components() {
             match component {
                 Component::CurDir => {}
-                Component::Normal(name) => components.push(name.to_owned()),
+                Component::Normal(name) => push(&mut names, name.as_bytes()),
                 Component::ParentDir | Component::Prefix(_) | Component::RootDir => {
                     return Err(PathError::OutsideHome);
                 }
             }
         }
-        Self { components }.check()
+        Self::checked(&names)
     }
 
-    fn check(self) -> Result<Self, PathError> {
-        if self.components.len() > MAX_COMPONENTS {
+    fn checked(names: &[u8]) -> Result<Self, PathError> {
+        let path = Self {
+            text: names.into(),
+            end: names.len(),
+        };
+        if path.depth() > MAX_COMPONENTS {
             return Err(PathError::TooDeep);
         }
-        let bytes = self.components.iter().map(|name| name.len() + 1).sum();
-        if bytes > MAX_PATH_BYTES {
-            return Err(PathError::TooLong { bytes });
+        if path.end > MAX_PATH_BYTES {
+            return Err(PathError::TooLong { bytes: path.end });
         }
-        match self.components.first() {
-            Some(first) if is_reserved(first) => Err(PathError::Reserved),
-            _ => Ok(self),
+        if path.components().next().is_some_and(is_reserved) {
+            return Err(PathError::Reserved);
         }
+        Ok(path)
+    }
+}
+
+fn push(names: &mut Vec<u8>, name: &[u8]) {
+    names.push(b'/');
+    names.extend_from_slice(name);
+}
+
+impl PartialEq for FilePath {
+    fn eq(&self, other: &Self) -> bool {
+        self.names() == other.names()
+    }
+}
+
+impl Eq for FilePath {}
+
+impl Hash for FilePath {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.names().hash(state);
     }
 }
 
@@ -221,8 +254,7 @@ impl fmt::Display for FilePath {
         if self.is_root() {
             return f.write_str("/");
         }
-        self.components
-            .iter()
+        self.components()
             .try_for_each(|name| write!(f, "/{}", Escaped(name.as_bytes())))
     }
 }
@@ -342,7 +374,7 @@ mod tests {
             assert!(base.join(OsStr::new(name)).is_err(), "{name}");
         }
         let joined = base.join(OsStr::from_bytes(b"\xff")).unwrap();
-        assert_eq!(joined.to_bytes(), b"/a/\xff");
+        assert_eq!(joined.as_bytes(), b"/a/\xff");
         assert_eq!(joined.parent(), Some(base.clone()));
         assert!(joined.starts_with(&base) && !base.starts_with(&joined));
         assert!(FilePath::root().join(OsStr::new(".ftpd")).is_err());
@@ -367,8 +399,8 @@ mod tests {
                     prop_assert!(!name.as_bytes().contains(&b'/'));
                 }
                 prop_assert!(path.to_string().chars().all(|c| !c.is_control()));
-                prop_assert_eq!(FilePath::resolve(&path, &path.to_bytes()), Ok(path.clone()));
-                prop_assert_eq!(FilePath::from_relative(&path.relative()), Ok(path));
+                prop_assert_eq!(FilePath::resolve(&path, path.as_bytes()), Ok(path.clone()));
+                prop_assert_eq!(FilePath::from_relative(path.relative()), Ok(path));
             }
         }
     }

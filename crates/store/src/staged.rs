@@ -263,13 +263,22 @@ impl StagedFile {
     pub(crate) fn publish(&mut self, replace: bool, folder: &mut LastFolder) -> Result<Published> {
         let home = &self.home;
         let place = folder.place(home, &self.target)?;
-        let old = home.occupant(&place, &self.target, replace)?;
         let part = self.id.part();
         let from = (home.staging(), part.as_ref());
+        let old = if replace {
+            home.occupant(&place, &self.target, replace)?
+        } else {
+            None
+        };
         let kept = match &old {
             None => {
                 self.booking.allow_entry()?;
-                disk::rename_new(from, place.at()).map(|()| None)
+                let renamed = disk::rename_new(from, place.at());
+                if renamed == Err(Errno::EXIST) {
+                    // What stands there makes the error.
+                    home.occupant(&place, &self.target, replace)?;
+                }
+                renamed.map(|()| None)
             }
             Some(old) => {
                 let own = disk::stat_fd(&self.file).map_or(old.id, |meta| meta.id);

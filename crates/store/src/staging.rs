@@ -37,7 +37,7 @@ pub(crate) struct StagingId(String);
 
 impl StagingId {
     pub(crate) fn of(path: &FilePath) -> Self {
-        let mut id = Hasher::digest(Algorithm::Blake3, &path.to_bytes()).hex();
+        let mut id = Hasher::digest(Algorithm::Blake3, path.as_bytes()).hex();
         id.truncate(ID_HEX_DIGITS);
         Self(id)
     }

@@ -350,7 +350,7 @@ fn grave(id: u64) -> OsString {
 }
 
 pub(crate) fn path_hash(path: &FilePath) -> u64 {
-    let hex = Hasher::digest(Algorithm::Blake3, &path.to_bytes()).hex();
+    let hex = Hasher::digest(Algorithm::Blake3, path.as_bytes()).hex();
     // The records tell apart what agrees in this.
     hex.get(..16)
         .and_then(|hex| u64::from_str_radix(hex, 16).ok())

@@ -53,13 +53,13 @@ impl Folder {
         let name = path.file_name().ok_or(Error::HomeItself)?;
         let depth = if path.is_in(&self.real) {
             // No link on the way, and so nothing to judge that was not judged.
-            path.components().len()
+            path.depth()
         } else {
             match self.real.join(name) {
                 Err(PathError::Reserved | PathError::OutsideHome) => {
                     return Err(Error::OutsideHome { path: path.clone() });
                 }
-                real => real?.components().len(),
+                real => real?.depth(),
             }
         };
         Ok(Place {
@@ -103,7 +103,7 @@ impl Tree {
     fn open(&self, path: &FilePath, flags: OFlags) -> Result<(OwnedFd, FilePath)> {
         let mut real = path.clone();
         for _ in 0..RESOLVE_ATTEMPTS {
-            match disk::open_without_links(&self.root, &real.relative(), flags) {
+            match disk::open_without_links(&self.root, real.relative(), flags) {
                 Ok(fd) => return Ok((fd, real)),
                 Err(Errno::LOOP) => real = self.spell_out(path)?,
                 // A mount or a link that leads out.

@@ -32,7 +32,7 @@ mod writer;
 pub use listing::StagedListing;
 use queue::{Queue, Queued, Run};
 use running::Running;
-pub use small::{SmallUpload, SmallWork};
+pub use small::{SmallLane, SmallUpload, SmallWork};
 use writer::Writer;
 
 /// What to do with bytes that an earlier upload to the same path has left.

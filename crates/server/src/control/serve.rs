@@ -250,9 +250,9 @@ impl Desk {
         }
         let transfers = self.site.transfers().all().into_iter().map(|transfer| TransferReport {
             session: transfer.session,
-            user: transfer.user,
+            user: transfer.user.as_ref().to_owned(),
             op: transfer.op.to_owned(),
-            path: ftp_proto::encode_name(&transfer.path.to_bytes()),
+            path: ftp_proto::encode_name(transfer.path.as_bytes()),
             seconds: transfer.began.elapsed().as_secs_f64(),
         });
         StatusReport {

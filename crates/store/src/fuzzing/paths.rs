@@ -72,9 +72,9 @@ fn check(path: &FilePath) {
     let harmless =
         |part: Component<'_>| matches!(part, Component::Normal(_)) || (path.is_root() && part == Component::CurDir);
     assert!(relative.components().all(harmless), "{relative:?}");
-    assert_eq!(FilePath::from_relative(&relative).as_ref(), Ok(path));
-    let exact = path.to_bytes();
-    assert_eq!(FilePath::resolve(path, &exact).as_ref(), Ok(path));
+    assert_eq!(FilePath::from_relative(relative).as_ref(), Ok(path));
+    let exact = path.as_bytes();
+    assert_eq!(FilePath::resolve(path, exact).as_ref(), Ok(path));
     assert_eq!(
         FilePath::resolve(&FilePath::root(), Path::new(&relative).as_os_str().as_bytes()).as_ref(),
         Ok(path)

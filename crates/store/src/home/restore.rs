@@ -82,7 +82,7 @@ impl HomeState {
             return Ok(None);
         }
         let mut inside = FilePath::root();
-        for name in path.components().skip(record.path().components().len()) {
+        for name in path.components().skip(record.path().depth()) {
             // A name that is reserved at the top cannot be told from it here.
             let Ok(next) = inside.join(name) else { return Ok(None) };
             inside = next;

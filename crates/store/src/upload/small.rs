@@ -1,13 +1,16 @@
 //! Small uploads: whole in memory, and stored many at a time, in one hand-over and as one group.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use ftp_digest::{Digest, Hasher};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::UploadSpec;
-use crate::blocking::{blocking, stopped};
+use crate::blocking::stopped;
 use crate::commit::{Publication, Stored};
 use crate::error::{Error, Result};
 use crate::home::{Home, HomeState};
@@ -47,10 +50,50 @@ enum Answer {
     Alone(SmallUpload),
 }
 
+/// Small work of one session, done in the order in which it is handed over. One thread goes on from group to group
+/// until none is left: neither it nor the session waits for the other in between.
+pub struct SmallLane {
+    home: Home,
+    queue: Arc<Mutex<Queue>>,
+    over: CancellationToken,
+}
+
+#[derive(Default)]
+struct Queue {
+    groups: VecDeque<Group>,
+    /// Whether a thread will look at the queue again.
+    in_work: bool,
+}
+
+struct Group {
+    work: Vec<SmallWork>,
+    answers: oneshot::Sender<Vec<Answer>>,
+}
+
 impl Home {
-    /// Does all of it in one hand-over; the files become durable as one group. The results are in the order of
-    /// the work, with what was stored of each file. Paths of files must differ, and none be above another path
-    /// of the same work.
+    /// A lane that begins nothing any more once `over` is cancelled.
+    pub fn small_lane(&self, over: CancellationToken) -> SmallLane {
+        SmallLane {
+            home: self.clone(),
+            queue: Arc::default(),
+            over,
+        }
+    }
+
+    async fn store_alone(&self, upload: SmallUpload) -> Result<Stored> {
+        let mut running = self.begin_upload(&upload.path, upload.spec).await?;
+        if !upload.bytes.is_empty() {
+            running.write_at(0, upload.bytes).await?;
+        }
+        running.commit(upload.length, upload.digest).await
+    }
+}
+
+impl SmallLane {
+    /// Does all of it in one go, behind what was handed over before and whether or not the future is awaited; the files
+    /// become durable as one group. The results are in the order of the work, with what was stored of each file; there
+    /// are none if the lane was over before it began. Paths of files must differ from each other and from those still
+    /// on their way, and none may be above another.
     ///
     /// # Errors
     ///
@@ -60,28 +103,74 @@ impl Home {
     /// # Cancel safety
     ///
     /// Once begun, what was handed over runs to its end.
-    pub async fn store_small(&self, work: Vec<SmallWork>) -> Vec<Result<Option<Stored>>> {
-        let (state, number) = (Arc::clone(self.state()), work.len());
-        let Ok(answers) = blocking(move || Ok(state.store_small(work))).await else {
-            return (0..number).map(|_| Err(stopped())).collect();
-        };
-        let mut results = Vec::with_capacity(number);
-        for answer in answers {
-            results.push(match answer {
-                Answer::Now(result) => result,
-                Answer::Later(stored) => stored.await.unwrap_or_else(|_| Err(stopped())).map(Some),
-                Answer::Alone(upload) => self.store_alone(upload).await.map(Some),
-            });
+    pub fn store(&self, work: Vec<SmallWork>) -> impl Future<Output = Vec<Result<Option<Stored>>>> + Send + use<> {
+        let number = work.len();
+        let (answers, answered) = oneshot::channel();
+        let mut queue = lock(&self.queue);
+        queue.groups.push_back(Group { work, answers });
+        if !mem::replace(&mut queue.in_work, true) {
+            let at_work = AtWork {
+                queue: Arc::clone(&self.queue),
+                has_ended: false,
+            };
+            let (state, over) = (Arc::clone(self.home.state()), self.over.clone());
+            tokio::task::spawn_blocking(move || at_work.run(&state, &over));
         }
-        results
+        drop(queue);
+        let (home, over) = (self.home.clone(), self.over.clone());
+        async move {
+            let Ok(answers) = answered.await else {
+                let number = if over.is_cancelled() { 0 } else { number };
+                return (0..number).map(|_| Err(stopped())).collect();
+            };
+            let mut results = Vec::with_capacity(number);
+            for answer in answers {
+                results.push(match answer {
+                    Answer::Now(result) => result,
+                    Answer::Later(stored) => stored.await.unwrap_or_else(|_| Err(stopped())).map(Some),
+                    Answer::Alone(upload) => home.store_alone(upload).await.map(Some),
+                });
+            }
+            results
+        }
+    }
+}
+
+fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The thread at work. Lost by a panic or a runtime that shuts down, it throws away what waits.
+struct AtWork {
+    queue: Arc<Mutex<Queue>>,
+    has_ended: bool,
+}
+
+impl AtWork {
+    fn run(mut self, state: &Arc<HomeState>, over: &CancellationToken) {
+        while let Some(Group { work, answers }) = self.next() {
+            if !over.is_cancelled() {
+                // Whoever asked may have gone; what was done stays done.
+                let _ = answers.send(state.store_small(work));
+            }
+        }
     }
 
-    async fn store_alone(&self, upload: SmallUpload) -> Result<Stored> {
-        let mut running = self.begin_upload(&upload.path, upload.spec).await?;
-        if !upload.bytes.is_empty() {
-            running.write_at(0, upload.bytes).await?;
+    /// The next group; without one the work ends, and the next one to come begins it anew.
+    fn next(&mut self) -> Option<Group> {
+        let mut queue = lock(&self.queue);
+        let next = queue.groups.pop_front();
+        queue.in_work = next.is_some();
+        self.has_ended = next.is_none();
+        next
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            *lock(&self.queue) = Queue::default();
         }
-        running.commit(upload.length, upload.digest).await
     }
 }
 

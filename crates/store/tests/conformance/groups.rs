@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use ftp_digest::Algorithm;
 use ftp_store::{Disposal, Durability, Error, Quota, Resume, SmallUpload, SmallWork, UploadSpec};
+use tokio_util::sync::CancellationToken;
 
 use crate::rig::{Rig, path, put, sha256, spec, write};
 
@@ -51,7 +52,7 @@ async fn a_group_of_small_files_is_stored_and_each_failure_stays_alone() {
             small("/none/c", b"c"),
             small("/d/staged", b"anew"),
         ];
-        let results = rig.home.store_small(work).await;
+        let results = rig.home.small_lane(CancellationToken::new()).store(work).await;
         let told: Vec<_> = results
             .iter()
             .map(|result| match result {
@@ -92,11 +93,35 @@ async fn a_group_of_small_files_is_stored_and_each_failure_stays_alone() {
     }
 }
 
+#[tokio::test]
+async fn groups_are_done_in_their_order_awaited_or_not_and_none_when_the_lane_is_over() {
+    let rig = Rig::new().await;
+    let over = CancellationToken::new();
+    let lane = rig.home.small_lane(over.clone());
+    for round in 0..50 {
+        let dir = format!("/d{round}");
+        drop(lane.store(vec![SmallWork::Directory(path(&dir))]));
+        let file = lane.store(vec![small(&format!("{dir}/f"), b"x")]);
+        drop(lane.store(vec![SmallWork::Directory(path(&format!("{dir}/e")))]));
+        let last = lane.store(vec![small(&format!("{dir}/e/f"), b"y"), small("/none/f", b"z")]);
+        let results = last.await;
+        assert!(
+            matches!(&results[..], [Ok(Some(_)), Err(Error::NotFound { .. })]),
+            "{results:?}"
+        );
+        assert!(matches!(&file.await[..], [Ok(Some(_))]));
+    }
+    over.cancel();
+    assert!(lane.store(vec![small("/late", b"x")]).await.is_empty());
+    assert!(rig.home.stat(&path("/late"), false).await.is_err());
+    rig.check_usage().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_never_passes_the_quota() {
     let rig = Rig::with_bytes(10).await;
     let work: Vec<_> = (0..8).map(|number| small(&format!("/{number}"), b"abc")).collect();
-    let results = rig.home.store_small(work).await;
+    let results = rig.home.small_lane(CancellationToken::new()).store(work).await;
     let stored = results.iter().filter(|result| result.is_ok()).count();
     assert_eq!(stored, 3);
     assert!(
@@ -114,8 +139,7 @@ async fn a_group_follows_a_directory_that_is_moved_meanwhile_nowhere_else() {
         let dir = format!("/d{round}");
         rig.home.make_dir(&path(&dir), false).await.unwrap();
         let work = (0..32).map(|number| small(&format!("{dir}/{number}"), b"x")).collect();
-        let home = rig.home.clone();
-        let storing = tokio::spawn(async move { home.store_small(work).await });
+        let storing = tokio::spawn(rig.home.small_lane(CancellationToken::new()).store(work));
         tokio::task::yield_now().await;
         let removed = rig.home.remove_dir(&path(&dir), true, Disposal::Forever).await;
         let results = storing.await.unwrap();

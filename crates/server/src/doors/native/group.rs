@@ -1,12 +1,7 @@
 //! Small work that is handed to the store as a group: small uploads, and the directories made between them.
 
-use std::convert::Infallible;
-
 use ftp_proto::Re;
-use ftp_store::{FilePath, Home, SmallUpload, SmallWork, Stored};
-
-use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
+use ftp_store::{FilePath, Home, SmallLane, SmallUpload, SmallWork, Stored};
 
 use super::record::Record;
 use super::reply;
@@ -45,33 +40,22 @@ impl Work {
     }
 }
 
-/// Does the work, logs it, and says what is to be answered. It begins when the group `before` is stored, and drops
-/// `turn` when it is: so the order is kept, and the disk does not wait for what is told of a group. Nothing is begun
-/// for a session that is `over`: the next one of its user may have other plans for these names.
-pub(super) async fn run(
-    home: Home,
-    group: Vec<Work>,
-    over: CancellationToken,
-    before: Option<oneshot::Receiver<Infallible>>,
-    turn: oneshot::Sender<Infallible>,
-) -> Vec<Re> {
+/// Hands the work over, behind that of earlier groups. The future logs it, and says what is to be answered; nothing if
+/// the session was over before it began.
+pub(super) fn run(home: Home, lane: &SmallLane, group: Vec<Work>) -> impl Future<Output = Vec<Re>> + Send + use<> {
     let (work, logs): (Vec<_>, Vec<_>) = group.into_iter().map(|work| (work.work, work.log)).unzip();
-    if let Some(before) = before {
-        let _ = before.await;
+    let storing = lane.store(work);
+    async move {
+        let results = storing.await;
+        let mut answers = Vec::with_capacity(logs.len());
+        for (result, log) in results.into_iter().zip(logs) {
+            answers.push(match result {
+                Ok(stored) => told(log, stored.as_ref()),
+                Err(error) => failed(log, with_existing(&home, error).await),
+            });
+        }
+        answers
     }
-    if over.is_cancelled() {
-        return Vec::new();
-    }
-    let results = home.store_small(work).await;
-    drop(turn);
-    let mut answers = Vec::with_capacity(logs.len());
-    for (result, log) in results.into_iter().zip(logs) {
-        answers.push(match result {
-            Ok(stored) => told(log, stored.as_ref()),
-            Err(error) => failed(log, with_existing(&home, error).await),
-        });
-    }
-    answers
 }
 
 fn told(log: Log, stored: Option<&Stored>) -> Re {
@@ -100,34 +84,4 @@ fn failed(log: Log, failure: Failure) -> Re {
         }
     }
     Re::Error(failure.fault)
-}
-
-#[cfg(test)]
-mod tests {
-    use ftp_store::{Quota, Store, StoreOptions};
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_group_that_waits_for_its_turn_is_not_begun_for_a_session_that_is_over() {
-        let dir = tempfile::tempdir().unwrap();
-        let home = Store::new(StoreOptions::default())
-            .open_home(dir.path(), Quota::default())
-            .await
-            .unwrap();
-        let who = Who::new(1, "127.0.0.1:9".parse().unwrap(), None);
-        for (name, is_over) in [("done", false), ("left", true)] {
-            let path = FilePath::root().join(name.as_ref()).unwrap();
-            let (over, (turn, before), (done, _)) = (CancellationToken::new(), oneshot::channel(), oneshot::channel());
-            let group = vec![Work::directory(path, who.clone())];
-            let stored = tokio::spawn(run(home.clone(), group, over.clone(), Some(before), done));
-            if is_over {
-                over.cancel();
-            }
-            // The group before it is stored.
-            drop(turn);
-            assert_eq!(stored.await.unwrap().len(), usize::from(!is_over));
-            assert_eq!(dir.path().join(name).exists(), !is_over, "{name}");
-        }
-    }
 }

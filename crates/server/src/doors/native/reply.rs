@@ -106,7 +106,7 @@ fn path_code(error: &PathError) -> Code {
 
 /// A path in wire form.
 pub(super) fn wire_path(path: &FilePath) -> String {
-    encode_name(&path.to_bytes())
+    encode_name(path.as_bytes())
 }
 
 fn kind(kind: ftp_store::Kind) -> Kind {

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ftp_proto::{BEAT_INTERVAL, Code, Fault, MAX_DATA_BYTES, Re, Request};
-use ftp_store::{FilePath, Home};
+use ftp_store::{FilePath, Home, SmallLane};
 use futures::FutureExt as _;
 use futures::future::{MaybeDone, maybe_done};
-use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -62,8 +61,8 @@ pub(super) struct Session<'a> {
     /// What gathers for the next group.
     gathered: Vec<Work>,
     running: VecDeque<Running>,
-    /// Cancelled when the session ends.
-    over: CancellationToken,
+    /// Begins nothing more when the session is over: the next one of its user may have other plans for these names.
+    lane: SmallLane,
     _over_when_dropped: DropGuard,
 }
 
@@ -78,8 +77,6 @@ struct Pending {
 struct Running {
     count: usize,
     job: MaybeDone<JoinHandle<Vec<Re>>>,
-    /// Closed when its work is done.
-    next: Option<oneshot::Receiver<Infallible>>,
 }
 
 /// Serves requests until the session ends, and logs why it did.
@@ -159,6 +156,7 @@ async fn serve<'a>(
         door,
         wire,
         who: who.clone(),
+        lane: home.small_lane(over.clone()),
         home,
         cwd: FilePath::root(),
         account,
@@ -169,8 +167,7 @@ async fn serve<'a>(
         pending_files: HashSet::new(),
         gathered: Vec::new(),
         running: VecDeque::new(),
-        _over_when_dropped: over.clone().drop_guard(),
-        over,
+        _over_when_dropped: over.drop_guard(),
     };
     loop {
         let request = session.next().await?;
@@ -394,18 +391,10 @@ impl Session<'_> {
         }
         let count = self.gathered.len().min(MAX_GROUP);
         let group: Vec<_> = self.gathered.drain(..count).collect();
-        let before = self.running.back_mut().and_then(|running| running.next.take());
-        let (turn, next) = oneshot::channel();
+        let running = group::run(self.home.clone(), &self.lane, group);
         self.running.push_back(Running {
-            count: group.len(),
-            job: maybe_done(self.door.tasks.spawn(group::run(
-                self.home.clone(),
-                group,
-                self.over.clone(),
-                before,
-                turn,
-            ))),
-            next: Some(next),
+            count,
+            job: maybe_done(self.door.tasks.spawn(running)),
         });
     }
 
