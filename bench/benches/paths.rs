@@ -14,7 +14,7 @@ fn resolve(bencher: Bencher<'_, '_>, text: &str) {
 }
 
 #[divan::bench(args = ["films/holiday.mp4"])]
-fn to_bytes(bencher: Bencher<'_, '_>, text: &str) {
+fn show(bencher: Bencher<'_, '_>, text: &str) {
     let path = FilePath::resolve(&FilePath::root(), text.as_bytes()).expect("a path");
     bencher.bench(|| divan::black_box(&path).to_string());
 }
