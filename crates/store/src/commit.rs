@@ -242,11 +242,17 @@ fn publish_batch(batch: Vec<Publication>) {
 /// Puts those of each home together, in their order: its names are locked once for all of them.
 fn by_home(publications: Vec<Publication>) -> Vec<(Arc<HomeState>, Vec<Publication>)> {
     let mut homes: Vec<(Arc<HomeState>, Vec<Publication>)> = Vec::new();
+    let most = publications.len();
     for publication in publications {
         let home = publication.staged.home();
         match homes.iter_mut().rfind(|(known, _)| Arc::ptr_eq(known, home)) {
             Some((_, group)) => group.push(publication),
-            None => homes.push((Arc::clone(home), vec![publication])),
+            None => {
+                let home = Arc::clone(home);
+                let mut group = Vec::with_capacity(most);
+                group.push(publication);
+                homes.push((home, group));
+            }
         }
     }
     homes

@@ -12,6 +12,7 @@
 //! changing size and time, a program as well as a bad disk, has damaged them. `docs/operations.md`
 //! says what tells so, and what cannot.
 
+use std::fmt::{self, Write as _};
 use std::fs::File;
 
 use ftp_digest::Digest;
@@ -58,7 +59,8 @@ pub(crate) fn look(file: &File, meta: &Meta) -> Kept {
 
 /// Keeps a digest with the file. Best effort: whoever needs it later can compute it again.
 pub(crate) fn write(file: &File, meta: &Meta, digest: &Digest) {
-    let text = format!("{VERSION} {digest} {}", state(meta));
+    let mut text = String::with_capacity(MAX_ATTRIBUTE_BYTES);
+    write!(text, "{VERSION} {digest} {}", State(meta)).expect("writing to a String succeeds");
     if let Err(errno) = disk::write_attribute(file, ATTRIBUTE, text.as_bytes())
         && errno != Errno::OPNOTSUPP
     {
@@ -80,7 +82,7 @@ fn parse(text: &[u8], meta: &Meta) -> Kept {
         }
         let (digest, told) = rest.split_once(' ')?;
         let digest = digest.parse().ok()?;
-        Some(if told == state(meta) {
+        Some(if told == State(meta).to_string() {
             Kept::True(digest)
         } else {
             Kept::Outdated
@@ -89,9 +91,14 @@ fn parse(text: &[u8], meta: &Meta) -> Kept {
     known().unwrap_or(Kept::Nothing)
 }
 
-fn state(meta: &Meta) -> String {
-    let modified = meta.modified;
-    format!("{} {}.{:09}", meta.size, modified.seconds, modified.nanos)
+/// What the digest is of.
+struct State<'a>(&'a Meta);
+
+impl fmt::Display for State<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let modified = self.0.modified;
+        write!(f, "{} {}.{:09}", self.0.size, modified.seconds, modified.nanos)
+    }
 }
 
 #[cfg(any(test, fuzzing))]

@@ -1,6 +1,7 @@
 //! One staged upload per path: whoever comes last takes over.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,10 +49,15 @@ impl Slots {
     /// Claims a staged upload that nobody holds; `None` when somebody does.
     pub(crate) fn try_claim(self: &Arc<Self>, id: &StagingId) -> Option<Claim> {
         let mut slots = self.lock();
-        let slot = Arc::clone(slots.entry(id.clone()).or_default());
+        let (slot, is_new) = match slots.entry(id.clone()) {
+            Entry::Vacant(free) => (Arc::clone(free.insert(Arc::default())), true),
+            Entry::Occupied(taken) => (Arc::clone(taken.get()), false),
+        };
         let guard = Arc::clone(&slot.turn).try_lock_owned().ok()?;
-        let superseded = CancellationToken::new();
-        *slot.newest() = superseded.clone();
+        if !is_new {
+            *slot.newest() = CancellationToken::new();
+        }
+        let superseded = slot.newest().clone();
         Some(self.claim_of(id, slot, superseded, Some(guard)))
     }
 

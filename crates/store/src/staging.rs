@@ -3,6 +3,7 @@
 //! home is opened.
 
 use std::ffi::OsStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cap_std::fs::Dir;
@@ -33,18 +34,17 @@ const TEMPORARY: &str = ".tmp";
 
 /// What the two files of a staged upload are called, whatever the length of its path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct StagingId(String);
+pub(crate) struct StagingId(Arc<str>);
 
 impl StagingId {
     pub(crate) fn of(path: &FilePath) -> Self {
-        let mut id = Hasher::digest(Algorithm::Blake3, path.as_bytes()).hex();
-        id.truncate(ID_HEX_DIGITS);
-        Self(id)
+        let hex = Hasher::digest(Algorithm::Blake3, path.as_bytes()).hex();
+        Self(hex[..ID_HEX_DIGITS].into())
     }
 
     /// For a staged file that nobody resumes, such as a copy's.
     pub(crate) fn temporary(number: u64) -> Self {
-        Self(format!("copy-{number}"))
+        Self(format!("copy-{number}").into())
     }
 
     pub(crate) fn part(&self) -> String {
@@ -375,7 +375,7 @@ fn names(staging: &Dir) -> Result<impl Iterator<Item = Result<String>> + use<>> 
 }
 
 fn stem(name: &str, suffix: &str) -> Option<StagingId> {
-    name.strip_suffix(suffix).map(|stem| StagingId(stem.to_owned()))
+    name.strip_suffix(suffix).map(|stem| StagingId(stem.into()))
 }
 
 #[cfg(any(test, fuzzing))]

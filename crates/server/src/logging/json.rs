@@ -12,7 +12,7 @@ use crate::escape::is_hazardous;
 /// The object, ended by a newline. Hazardous characters are escaped as JSON allows, so the line is
 /// safe to look at with any tool and reads back as exactly the text that was logged.
 pub(super) fn render(record: &Record) -> Vec<u8> {
-    let mut line = Vec::with_capacity(256);
+    let mut line = Vec::with_capacity(512);
     write(&mut line, record).expect("texts and numbers always become JSON");
     line.push(b'\n');
     line

@@ -17,7 +17,7 @@ pub(super) fn render(record: &Record, coloured: bool) -> Vec<u8> {
     let time = record.time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S");
     let message = escape::printable(&record.message);
     let level = record.level.as_str();
-    let mut line = String::with_capacity(160);
+    let mut line = String::with_capacity(384);
     let (dim, colour, reset) = if coloured {
         (DIM, colour(record.level), RESET)
     } else {

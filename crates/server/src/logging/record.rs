@@ -1,6 +1,6 @@
 //! One event, taken out of `tracing`, before it is rendered.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -10,6 +10,9 @@ use tracing::{Event, Level};
 /// The longest text of a field. A name has at most 4,096 bytes, a client may send sixteen times as many,
 /// and each may take six when it is escaped.
 const MAX_FIELD_BYTES: usize = 12 * 1024;
+
+/// More than an address or most paths have.
+const USUAL_FIELD_BYTES: usize = 64;
 
 /// An event with its fields in the order in which they were written down.
 pub(super) struct Record {
@@ -38,7 +41,7 @@ impl Record {
             event: None,
             target: metadata.target(),
             message: String::new(),
-            fields: Vec::new(),
+            fields: Vec::with_capacity(metadata.fields().len()),
         };
         event.record(&mut record);
         record
@@ -86,7 +89,9 @@ impl Visit for Record {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put(field, format!("{value:?}").into());
+        let mut text = String::with_capacity(USUAL_FIELD_BYTES);
+        write!(text, "{value:?}").expect("writing to a String succeeds");
+        self.put(field, text.into());
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {

@@ -2,7 +2,7 @@
 
 use ftp_digest::Digest;
 
-use super::{Kept, Meta, state};
+use super::{Kept, Meta, State};
 use crate::disk::Kind;
 use crate::time::Timestamp;
 
@@ -23,7 +23,7 @@ pub fn kept(input: &[u8]) {
     };
     let told = meta(size, seconds, nanos);
     if let Some(digest) = parse(text, &told) {
-        assert_eq!(parse(&format!("1 {digest} {}", state(&told)), &told), Some(digest));
+        assert_eq!(parse(&format!("1 {digest} {}", State(&told)), &told), Some(digest));
     }
     for other in [
         meta(size ^ 1, seconds, nanos),
