@@ -152,6 +152,30 @@ fn a_partial_that_is_garbage_does_no_harm() {
 }
 
 #[test]
+fn a_partial_that_turned_out_wrong_is_compared_first_by_the_next_call() {
+    let (rig, alice, part) = broken_get();
+    let held = fs::metadata(&part).unwrap().len();
+    fs::write(&part, noise(usize::try_from(held).unwrap(), 99)).unwrap();
+    // It breaks again where what was believed is being replaced.
+    let proxy = Proxy::start(rig.address()).and(Direction::Down, SIZE - held + held / 2, Break::Cut);
+    let broken = alice.clone().via(proxy.address());
+    broken.run(["--retries", "0", "get", "--resume", "demo"]).exits(8);
+    let gets = || {
+        let mut events = rig.log().events();
+        events.retain(|event| event["event"] == "transfer" && event["op"] == "get");
+        events.len()
+    };
+    rig.check_df("alice");
+    let before = gets();
+    let get = alice.one(&["get", "--resume", "demo"]);
+    assert!(number(&get, "repaired") > 0, "{get}");
+    assert!(number(&get, "moved") < held, "{get}");
+    is_fetched(&alice);
+    rig.log().outcome("get", "/demo", "ok");
+    assert_eq!(gets(), before + 1, "nothing was believed again");
+}
+
+#[test]
 fn a_partial_that_is_longer_than_the_source_does_no_harm() {
     let (mut rig, _, part) = broken_put();
     // The server counts what is staged when it starts.
