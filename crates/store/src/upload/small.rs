@@ -1,8 +1,8 @@
 //! Small uploads: whole in memory, and stored many at a time, in one hand-over and as one group.
 
 use std::collections::VecDeque;
-use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{io, mem};
 
 use bytes::Bytes;
 use ftp_digest::{Digest, Hasher};
@@ -121,7 +121,7 @@ impl SmallLane {
         async move {
             let Ok(answers) = answered.await else {
                 let number = if over.is_cancelled() { 0 } else { number };
-                return (0..number).map(|_| Err(stopped())).collect();
+                return (0..number).map(|_| Err(lost())).collect();
             };
             let mut results = Vec::with_capacity(number);
             for answer in answers {
@@ -134,6 +134,12 @@ impl SmallLane {
             results
         }
     }
+}
+
+/// The thread is gone, and nobody knows how far it came.
+fn lost() -> Error {
+    let cause = io::Error::other("the work ended unexpectedly, or the server is shutting down");
+    Error::io("finish storing", "small files", cause)
 }
 
 fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
