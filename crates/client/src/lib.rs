@@ -22,6 +22,7 @@ mod follower;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod get;
+mod hashing;
 mod landing;
 mod link;
 mod login;

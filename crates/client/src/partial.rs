@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::source::{catch_up, hash_file};
+use crate::hashing::{catch_up, hash_file};
 
 /// The longest name of a file (POSIX `NAME_MAX` on every common file system).
 const NAME_BYTES: usize = 255;

@@ -13,9 +13,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::Error;
-
-/// What is read at a time to be hashed.
-const HASH_STEP: usize = 512 * 1024;
+use crate::hashing::{catch_up, hash_file};
 
 /// What `statfs` tells of a memory file system.
 const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
@@ -168,24 +166,4 @@ impl Source {
         self.check_unchanged()?;
         Ok(digest)
     }
-}
-
-/// The digest of the first `length` bytes of `file`.
-pub(crate) fn hash_file(file: &File, length: u64, algorithm: Algorithm) -> io::Result<Digest> {
-    let mut whole = Hasher::new(algorithm);
-    catch_up(file, length, &mut whole, || true)?;
-    Ok(whole.finish())
-}
-
-/// Takes the bytes of `file` from where `hasher` stands up to `length` into it, as long as that is wanted.
-pub(crate) fn catch_up(file: &File, length: u64, hasher: &mut Hasher, is_wanted: impl Fn() -> bool) -> io::Result<()> {
-    let left = length.saturating_sub(hasher.length());
-    let mut buffer = vec![0; usize::try_from(left).unwrap_or(usize::MAX).min(HASH_STEP)];
-    while hasher.length() < length && is_wanted() {
-        let left = usize::try_from(length - hasher.length()).unwrap_or(usize::MAX);
-        let step = left.min(buffer.len());
-        file.read_exact_at(&mut buffer[..step], hasher.length())?;
-        hasher.update(&buffer[..step]);
-    }
-    Ok(())
 }
