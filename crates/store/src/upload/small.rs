@@ -90,10 +90,10 @@ impl Home {
 }
 
 impl SmallLane {
-    /// Does all of it in one go, behind what was handed over before and whether or not the future is awaited; the files
-    /// become durable as one group. The results are in the order of the work, with what was stored of each file; there
-    /// are none if the lane was over before it began. Paths of files must differ from each other and from those still
-    /// on their way, and none may be above another.
+    /// Does all of it in one go, behind what was handed over before; the files become durable as one group. It is begun
+    /// at once, and whatever is as usual is done whether or not the future is awaited. The results are in the order of
+    /// the work, with what was stored of each file; there are none if the lane was over before it began. Paths of files
+    /// must differ from each other and from those still on their way, and none may be above another.
     ///
     /// # Errors
     ///
@@ -108,15 +108,17 @@ impl SmallLane {
         let (answers, answered) = oneshot::channel();
         let mut queue = lock(&self.queue);
         queue.groups.push_back(Group { work, answers });
-        if !mem::replace(&mut queue.in_work, true) {
+        let is_idle = !mem::replace(&mut queue.in_work, true);
+        drop(queue);
+        if is_idle {
             let at_work = AtWork {
                 queue: Arc::clone(&self.queue),
                 has_ended: false,
             };
             let (state, over) = (Arc::clone(self.home.state()), self.over.clone());
+            // Without the lock, for a runtime that shuts down drops it here.
             tokio::task::spawn_blocking(move || at_work.run(&state, &over));
         }
-        drop(queue);
         let (home, over) = (self.home.clone(), self.over.clone());
         async move {
             let Ok(answers) = answered.await else {

@@ -117,6 +117,30 @@ async fn groups_are_done_in_their_order_awaited_or_not_and_none_when_the_lane_is
     rig.check_usage().await;
 }
 
+#[test]
+fn a_group_that_comes_when_the_runtime_is_gone_is_answered() {
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let (gone, other) = (runtime(), runtime());
+    let rig = other.block_on(Rig::new());
+    let handle = gone.handle().clone();
+    drop(gone);
+    let lane = rig.home.small_lane(CancellationToken::new());
+    for _ in 0..2 {
+        let storing = {
+            let _within = handle.enter();
+            lane.store(vec![small("/f", b"x")])
+        };
+        let results = other.block_on(storing);
+        assert!(matches!(&results[..], [Err(Error::Io { .. })]), "{results:?}");
+    }
+    other.block_on(rig.check_usage());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_never_passes_the_quota() {
     let rig = Rig::with_bytes(10).await;
