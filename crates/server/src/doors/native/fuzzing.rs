@@ -364,15 +364,14 @@ fn count_names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Everything beneath a directory; of a home, without what the server keeps there.
+/// Everything beneath a directory; of a home, without what the server keeps there. What goes meanwhile does not count:
+/// until all is at rest it is counted again.
 fn count(dir: &Path, is_home: bool) -> Found {
-    let mut found = Found {
-        names: count_names(dir),
-        ..Found::default()
-    };
-    for entry in fs::read_dir(dir).expect("it is there") {
-        let entry = entry.expect("as before");
-        let (name, metadata) = (entry.file_name(), entry.metadata().expect("nobody changes it"));
+    let mut found = Found::default();
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        found.names.push(name.to_string_lossy().into_owned());
+        let Ok(metadata) = entry.metadata() else { continue };
         if is_home && name == ftp_store::RESERVED_NAME {
             continue;
         }
@@ -387,6 +386,7 @@ fn count(dir: &Path, is_home: bool) -> Found {
             (found.parts, found.uploads) = (found.parts + metadata.len(), found.uploads + 1);
         }
     }
+    found.names.sort();
     found
 }
 
