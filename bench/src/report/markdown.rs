@@ -47,7 +47,7 @@ Found with `perf record -a` during single runs of the workload, on this machine.
   well, so 1.2 or 1.3 times its speed would take two thirds of its work.
   Longer queues between network and disk (6 MiB in place of 256 KiB), chunks of 1 MiB, and other sizes of the sockets' buffers
   (512 KiB to 32 MiB) changed less than the noise. Uploads are written where they arrive while no core is idle: 11 % faster
-  without TLS, 8 % with it. Downloads were not: as fast with TLS, and 17 to 30 % slower without it, where the client has nearly
+  without TLS, 8 % with it. Downloads were not: as fast with TLS, and 17 to 33 % slower without it, where the client has nearly
   all of the work and both cores are its own.
 - **Processor seconds.** They include the proof, which the peers do not have. Without TLS a download costs the server a quarter
   of what it did (`sendfile`); the client's digest alone is more than what is left between the peers.

@@ -54,7 +54,7 @@ async fn chunks_are_on_the_file_system_as_soon_as_they_are_taken() {
         // Nothing has been awaited since.
         assert!(is_staged(&rig, &bytes[..end]), "{end} bytes, and not there");
     }
-    // The same bytes once more, behind the digest: they are not hashed twice.
+    // Some of them once more: the digest begins anew.
     upload
         .write_at(500_000, Bytes::copy_from_slice(&bytes[500_000..600_000]))
         .await
