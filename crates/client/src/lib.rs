@@ -6,7 +6,11 @@
 
 // The program's own files, which are no part of the library otherwise.
 #[cfg(fuzzing)]
-#[expect(dead_code, reason = "the program itself is not fuzzed")]
+#[expect(
+    dead_code,
+    unreachable_patterns,
+    reason = "the program itself is not fuzzed, and stands outside the library otherwise"
+)]
 mod cli;
 #[cfg(fuzzing)]
 extern crate self as ftp_client;

@@ -274,15 +274,13 @@ impl House {
             .open(&account.expect("alice is known"))
             .await
             .expect("it is open");
-        let usage = at_rest(&home, &self.dir.path().join("alice")).await;
-        let found = count(&self.dir.path().join("alice"), true);
+        let Rest { usage, stored, staged } = at_rest(&home, &self.dir.path().join("alice")).await;
         assert_eq!(
             (usage.used, usage.entries),
-            (found.bytes, found.entries),
+            (stored.bytes, stored.entries),
             "what is counted is what is there"
         );
         assert_eq!(usage.reserved, 0, "nothing is running any more");
-        let staged = count(&self.dir.path().join("alice/.ftpd/staging"), false);
         assert_eq!(
             (usage.pending, usage.uploads),
             (staged.parts, staged.uploads),
@@ -311,9 +309,16 @@ impl House {
     }
 }
 
-/// The figures once nothing is running: what a session leaves behind when it is cut goes on to its end on a
-/// thread that nobody waits for.
-async fn at_rest(home: &ftp_store::Home, dir: &Path) -> ftp_store::Usage {
+/// A home once nothing is running: what is counted, and what is there.
+struct Rest {
+    usage: ftp_store::Usage,
+    stored: Found,
+    staged: Found,
+}
+
+/// What a session leaves behind when it is cut goes on to its end on a thread that nobody waits for. So this looks
+/// until all agrees, and returns what it saw at that moment: to look once more could see the next.
+async fn at_rest(home: &ftp_store::Home, dir: &Path) -> Rest {
     /// A blocking call takes far less, also on a busy machine.
     const PATIENCE: Duration = Duration::from_secs(20);
     let began = std::time::Instant::now();
@@ -323,9 +328,10 @@ async fn at_rest(home: &ftp_store::Home, dir: &Path) -> ftp_store::Usage {
         let stored = count(dir, true);
         let is_settled = usage.reserved == 0
             && (usage.pending, usage.uploads) == (staged.parts, staged.uploads)
+            && staged.entries == 2 * staged.uploads
             && (usage.used, usage.entries) == (stored.bytes, stored.entries);
         if is_settled || began.elapsed() > PATIENCE {
-            return usage;
+            return Rest { usage, stored, staged };
         }
         std::thread::sleep(Duration::from_millis(1));
     }
