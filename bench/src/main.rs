@@ -67,9 +67,6 @@ pub(crate) struct RunArgs {
     /// Install the peers from the distribution first (Debian, as root)
     #[arg(long)]
     install: bool,
-    /// Keep the machine's own congestion control in place of reno
-    #[arg(long)]
-    bbr: bool,
     /// Programs of another build: a directory with ftpd and ftp-cli
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,

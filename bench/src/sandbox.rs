@@ -127,6 +127,11 @@ pub(crate) fn congestion() -> String {
     fs::read_to_string(CONGESTION).unwrap_or_default().trim().to_owned()
 }
 
+/// Sets the congestion control of connections that are made from now on within the namespace.
+pub(crate) fn set_congestion(name: &str) -> Result<()> {
+    fs::write(CONGESTION, name).with_context(|| format!("{name} as the namespace's congestion control"))
+}
+
 const CONGESTION: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
 
 /// What the namespaces are like.
@@ -140,16 +145,14 @@ pub(crate) struct Inside {
 
 /// Furnishes the namespaces: loopback, congestion control, a memory file system, and copies of `/etc` and `/run`
 /// that nobody else sees.
-pub(crate) fn furnish(arena: &Path, bytes: u64, keep_congestion: bool) -> Result<Inside> {
+pub(crate) fn furnish(arena: &Path, bytes: u64) -> Result<Inside> {
     let machine_congestion = congestion();
     let isolated = std::process::id() == 1 || fs::read_link("/proc/self").is_ok_and(|own| own == Path::new("1"));
     if isolated {
         tool("ip", &["link", "set", "lo", "up"])?;
         // Tens of thousands of connections, one after the other.
         fs::write("/proc/sys/net/ipv4/ip_local_port_range", "10240 65000").context("the ports of the namespace")?;
-        if !keep_congestion {
-            fs::write(CONGESTION, "reno").context("the congestion control of the namespace")?;
-        }
+        set_congestion("reno")?;
         let size = format!("size={bytes},mode=755");
         let arena = arena.to_str().context("the path of the arena")?;
         tool("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", arena])?;

@@ -127,6 +127,10 @@ fn words(name: &str) -> Option<&'static str> {
         "large-plain" | "large-tls" => {
             "Downloads end in a memory file system like uploads. Memory that the files grow into is warm for all."
         }
+        "default-plain" | "default-tls" => {
+            "As above in all else. `bbr` paces what is sent, which is slower than the loopback and costs time for each \
+             send."
+        }
         "checksum" => {
             "What a user of a peer does who wants to know that the file arrived: `openssl dgst -sha256` of both sides \
              at once, after the transfer."

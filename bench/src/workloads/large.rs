@@ -8,6 +8,7 @@ use super::{Bench, Extra, patience, peers, same, target};
 use crate::arena::LARGE;
 use crate::measure::{Job, Used};
 use crate::peers::{Candidate, Client, Running, Task, ftp_peers, own};
+use crate::sandbox;
 use crate::warmer::Warmer;
 
 /// The name under which it is uploaded.
@@ -19,6 +20,31 @@ pub(super) fn plain(bench: &mut Bench) -> Result<()> {
 
 pub(super) fn tls(bench: &mut Bench) -> Result<()> {
     run(bench, "large-tls", true)
+}
+
+pub(super) fn default_plain(bench: &mut Bench) -> Result<()> {
+    as_the_machine_would(bench, "default-plain", false)
+}
+
+pub(super) fn default_tls(bench: &mut Bench) -> Result<()> {
+    as_the_machine_would(bench, "default-tls", true)
+}
+
+/// The same under the congestion control that the machine has outside of the namespace.
+fn as_the_machine_would(bench: &mut Bench, name: &str, tls: bool) -> Result<()> {
+    let machine = &bench.results.machine;
+    let (here, default) = (machine.congestion.clone(), machine.machine_congestion.clone());
+    if here == default {
+        bench.skip(name, "everybody", "all workloads run under it");
+        return Ok(());
+    }
+    if let Err(error) = sandbox::set_congestion(&default) {
+        bench.skip(name, "everybody", &format!("{error:#}"));
+        return Ok(());
+    }
+    let done = run(bench, name, tls);
+    sandbox::set_congestion(&here)?;
+    done
 }
 
 /// Ours, and every peer with each client that may be its fastest.

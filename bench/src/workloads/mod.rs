@@ -32,10 +32,20 @@ use crate::sandbox;
 pub(crate) type Workload = (&'static str, &'static str, fn(&mut Bench) -> Result<()>);
 
 /// All of them, in the order in which they run.
-pub(crate) const WORKLOADS: [Workload; 11] = [
+pub(crate) const WORKLOADS: [Workload; 13] = [
     ("limits", "what the machine can do at best", crate::limits::run),
     ("large-plain", "one large file, get and put, unencrypted", large::plain),
     ("large-tls", "one large file, get and put, encrypted", large::tls),
+    (
+        "default-plain",
+        "one large file, unencrypted, under the machine's own congestion control",
+        large::default_plain,
+    ),
+    (
+        "default-tls",
+        "one large file, encrypted, under the machine's own congestion control",
+        large::default_tls,
+    ),
     (
         "checksum",
         "the same, and then both sides hashed at once by hand",
@@ -84,7 +94,7 @@ pub(crate) fn run_all(args: &RunArgs) -> Result<()> {
     if let Some(unknown) = args.workload.iter().find(|name| !known(name)) {
         bail!("no workload is called {unknown}; `ftp-bench list` shows them");
     }
-    let inside = sandbox::furnish(root, plan.arena_bytes(), args.bbr)?;
+    let inside = sandbox::furnish(root, plan.arena_bytes())?;
     let arena = Arena::new(root, args, &inside)?;
     let machine = report::machine(&inside);
     println!(
