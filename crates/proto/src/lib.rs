@@ -15,9 +15,11 @@ pub mod fuzzing;
 mod hello;
 mod message;
 mod name;
+mod payload;
 mod read_ahead;
 pub mod scram;
 mod secret;
+mod text;
 mod trash;
 
 pub use chunk::{Chunk, Steps};
@@ -32,10 +34,9 @@ pub use frame::{
 pub use hello::{
     BEAT_INTERVAL, ClientHello, Limits, LoginReply, LoginRequest, PEER_TIMEOUT, PROTOCOL_VERSION, ServerHello,
 };
-pub use message::{
-    BlockList, Entry, Kind, Op, Page, Re, Reply, Request, ResumeMode, Staged, Stored, Timestamp, UsageReport,
-};
+pub use message::{Op, Re, Reply, Request};
 pub use name::{InvalidName, decode_name, encode_name};
+pub use payload::{BlockList, Entry, Kind, Page, ResumeMode, Staged, Stored, Timestamp, UsageReport};
 pub use read_ahead::ReadAhead;
 pub use secret::Secret;
 pub use trash::{Purged, Reason, Restored, TrashItem};

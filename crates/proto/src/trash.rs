@@ -3,7 +3,8 @@
 use ftp_digest::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::message::{Kind, Timestamp, digest_text_opt};
+use crate::payload::{Kind, Timestamp};
+use crate::text::digest_text_opt;
 
 /// Why something is in the trash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes};
-use ftp_digest::{Algorithm, BlockDigests, Digest};
+use ftp_digest::{BlockDigests, Digest};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -20,66 +20,21 @@ use crate::home::Home;
 use crate::path::FilePath;
 use crate::slots::Denied;
 use crate::staging::StagingId;
-use crate::time::Timestamp;
 
 pub(crate) mod hashed;
 mod listing;
 mod queue;
 mod running;
 mod small;
+mod spec;
 mod writer;
 
 pub use listing::StagedListing;
 use queue::{Queue, Queued, Run};
 use running::Running;
 pub use small::{SmallLane, SmallUpload, SmallWork};
+pub use spec::{Resume, UploadSpec};
 use writer::Writer;
-
-/// What to do with bytes that an earlier upload to the same path has left.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Resume {
-    /// Continue whatever is there, cut to the announced size.
-    Always,
-    /// Continue if the size is known and size and modification time are those announced before.
-    #[default]
-    Auto,
-    /// Start anew.
-    Never,
-}
-
-/// What is announced before the first byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UploadSpec {
-    /// The size in bytes; `None` if it shows only at the end, as with standard input.
-    pub size: Option<u64>,
-    /// The modification time the stored file gets; `None` for the time of the upload.
-    pub modified: Option<Timestamp>,
-    /// Whether an existing file may be replaced.
-    pub replace: bool,
-    /// What to do with a staged prefix.
-    pub resume: Resume,
-    /// The algorithm in which the digest of the whole will come. Another one costs a second pass.
-    pub algorithm: Algorithm,
-    /// Whether missing parent directories are made.
-    pub make_parents: bool,
-    /// Whether what is staged stays for a resume when the upload fails or is dropped. Without, it is
-    /// deleted then, and what an earlier upload to the path had left with it.
-    pub keep: bool,
-}
-
-impl Default for UploadSpec {
-    fn default() -> Self {
-        Self {
-            size: None,
-            modified: None,
-            replace: false,
-            resume: Resume::default(),
-            algorithm: Algorithm::default(),
-            make_parents: false,
-            keep: true,
-        }
-    }
-}
 
 /// A running upload. Dropping it detaches: what is staged stays for a resume until it expires (with
 /// [`UploadSpec::keep`]), what was reserved beyond it is given back.

@@ -1,6 +1,7 @@
 //! The native protocol of `docs/protocol.md`: TLS, hello, SCRAM login, pipelined requests.
 
 mod download;
+mod failure;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod group;
@@ -9,6 +10,7 @@ mod many;
 mod record;
 mod reply;
 mod request;
+mod rules;
 mod session;
 mod small;
 mod trash;

@@ -7,9 +7,9 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
+use super::failure::{Stop, cancelled, note_damage};
 use super::record::Record;
 use super::reply;
-use super::request::{Stop, cancelled, note_damage};
 use super::session::Session;
 
 /// A `get` as it was asked for.

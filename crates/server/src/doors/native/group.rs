@@ -3,9 +3,9 @@
 use ftp_proto::Re;
 use ftp_store::{FilePath, Home, SmallLane, SmallUpload, SmallWork, Stored};
 
+use super::failure::{Failure, with_existing};
 use super::record::Record;
 use super::reply;
-use super::request::{Failure, with_existing};
 use crate::audit::{self, Outcome, Who};
 
 /// One piece of it, and how its outcome is logged.

@@ -4,7 +4,7 @@ use ftp_digest::Digest;
 use ftp_store::FilePath;
 use tokio::time::Instant;
 
-use super::request::Failure;
+use super::failure::Failure;
 use super::session::Session;
 use crate::audit::{self, Outcome, Transfer, Who};
 use crate::transfers::Running;

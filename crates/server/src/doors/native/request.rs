@@ -5,8 +5,10 @@ use ftp_proto::{Code, Fault, MAX_HEADER_BYTES, Op, Page, ProtocolError, Re, Requ
 use ftp_store::{Disposal, Error, FilePath, Home};
 use tokio::time::Instant;
 
+use super::failure::{Failure, Stop, cancelled, note_damage, with_existing};
 use super::group::Work;
 use super::record::Record;
+use super::rules::{asks_for_nothing, is_nuisance, name, needs, path_text};
 use super::session::Session;
 use super::wire::End;
 use super::{download, many, reply, small, trash, upload};
@@ -15,174 +17,6 @@ use crate::config::Rights;
 
 /// How much JSON a page of a listing may take: well below the longest header.
 pub(super) const PAGE_BYTES: usize = MAX_HEADER_BYTES / 2;
-
-/// What a request needs of its user's rights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Needs {
-    Nothing,
-    Read,
-    Write,
-    Delete,
-}
-
-impl Needs {
-    fn are_met_by(self, rights: Rights) -> bool {
-        match self {
-            Self::Nothing => true,
-            Self::Read => rights.read,
-            Self::Write => rights.write,
-            Self::Delete => rights.delete,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Nothing => "nothing",
-            Self::Read => "read",
-            Self::Write => "write",
-            Self::Delete => "delete",
-        }
-    }
-}
-
-/// The one table of what may be asked for with which right. Replacing an existing file needs
-/// [`Rights::delete`] besides; see [`may_replace`].
-fn needs(op: &Op) -> Needs {
-    match op {
-        Op::At { .. }
-        | Op::Beat
-        | Op::Cancel { .. }
-        | Op::Cd { .. }
-        | Op::Df
-        | Op::End { .. }
-        | Op::Fail { .. }
-        | Op::Ping
-        | Op::Pwd
-        | Op::Quit
-        | Op::Unknown => Needs::Nothing,
-        Op::Get { .. } | Op::Ls { .. } | Op::Stat { .. } | Op::Sum { .. } | Op::Trash { .. } => Needs::Read,
-        Op::Cp { .. }
-        | Op::Discard { .. }
-        | Op::Mkdir { .. }
-        | Op::Mv { .. }
-        | Op::Put { .. }
-        | Op::Restore { .. }
-        | Op::Uploads => Needs::Write,
-        Op::Purge { .. } | Op::Rm { .. } | Op::Rmdir { .. } => Needs::Delete,
-    }
-}
-
-/// Whether a failure is one that a sound client has no reason to meet in numbers, and that only costs. To find
-/// that a file is there already is the daily bread of whoever uploads a tree again.
-pub(super) fn is_nuisance(code: Code) -> bool {
-    !matches!(
-        code,
-        Code::Exists
-            | Code::IsDirectory
-            | Code::Internal
-            | Code::DigestMismatch
-            | Code::SourceChanged
-            | Code::TakenOver
-            | Code::ShuttingDown
-    )
-}
-
-/// Whether the request moves and changes nothing, so that only its number tells a client from a flood.
-fn asks_for_nothing(op: &Op) -> bool {
-    matches!(op, Op::Cancel { .. } | Op::Ping | Op::Pwd | Op::Unknown)
-}
-
-/// The name in the log.
-fn name(op: &Op) -> &'static str {
-    match op {
-        Op::At { .. } | Op::End { .. } | Op::Fail { .. } => "body",
-        Op::Beat => "beat",
-        Op::Cancel { .. } => "cancel",
-        Op::Cd { .. } => "cd",
-        Op::Cp { .. } => "cp",
-        Op::Df => "df",
-        Op::Discard { .. } => "discard",
-        Op::Get { .. } => "get",
-        Op::Ls { .. } => "ls",
-        Op::Mkdir { .. } => "mkdir",
-        Op::Mv { .. } => "mv",
-        Op::Ping => "ping",
-        Op::Purge { .. } => "purge",
-        Op::Put { .. } => "put",
-        Op::Pwd => "pwd",
-        Op::Quit => "quit",
-        Op::Restore { .. } => "restore",
-        Op::Rm { .. } => "rm",
-        Op::Rmdir { .. } => "rmdir",
-        Op::Stat { .. } => "stat",
-        Op::Sum { .. } => "sum",
-        Op::Trash { .. } => "trash",
-        Op::Unknown => "unknown",
-        Op::Uploads => "uploads",
-    }
-}
-
-/// Why a request is not done: the session goes on, or it ends.
-pub(super) enum Stop {
-    Fault(Failure),
-    End(End),
-}
-
-/// A failed request: what the client is told, and what the log is.
-pub(super) struct Failure {
-    pub(super) fault: Fault,
-    pub(super) cause: String,
-}
-
-impl From<End> for Stop {
-    fn from(end: End) -> Self {
-        Self::End(end)
-    }
-}
-
-impl From<ProtocolError> for Stop {
-    fn from(error: ProtocolError) -> Self {
-        Self::End(error.into())
-    }
-}
-
-impl From<Fault> for Failure {
-    fn from(fault: Fault) -> Self {
-        let cause = fault.message.clone();
-        Self { fault, cause }
-    }
-}
-
-impl From<Fault> for Stop {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault.into())
-    }
-}
-
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        Self::Fault(error.into())
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        let fault = reply::fault(&error);
-        if reply::is_internal(&error) {
-            audit::failure(None, "a request failed", &error);
-        }
-        let mut cause = error.to_string();
-        if let Some(source) = std::error::Error::source(&error) {
-            cause = format!("{cause}: {source}");
-        }
-        Self { fault, cause }
-    }
-}
-
-/// The fault for a cancelled request.
-pub(super) fn cancelled() -> Fault {
-    Fault::new(Code::Cancelled, "cancelled")
-}
 
 /// Serves one request, and those that have arrived right behind it and are done together with it.
 pub(super) async fn dispatch(session: &mut Session<'_>, request: Request) -> Result<(), End> {
@@ -233,29 +67,6 @@ pub(super) async fn alone(session: &mut Session<'_>, request: Request) -> Result
             session.wire.reply(id, Re::Error(fault))?;
             session.wire.flush_if_much().await
         }
-    }
-}
-
-/// The path as the client wrote it, for the log of a request that failed.
-fn path_text(op: &Op) -> String {
-    match op {
-        Op::Cd { path }
-        | Op::Discard { path }
-        | Op::Get { path, .. }
-        | Op::Ls { path, .. }
-        | Op::Mkdir { path, .. }
-        | Op::Put { path, .. }
-        | Op::Rm { path, .. }
-        | Op::Rmdir { path, .. }
-        | Op::Stat { path, .. }
-        | Op::Sum { path, .. } => path.clone(),
-        Op::Cp { from, to, .. } | Op::Mv { from, to, .. } => format!("{from} -> {to}"),
-        Op::Restore { item, path, .. } => match (path, item) {
-            (Some(path), _) => path.clone(),
-            (None, item) => item.map(|item| format!("item {item}")).unwrap_or_default(),
-        },
-        Op::Trash { path } => path.clone().unwrap_or_default(),
-        _ => String::new(),
     }
 }
 
@@ -458,23 +269,6 @@ pub(super) async fn may_replace(home: &Home, rights: Rights, target: &FilePath, 
     }
 }
 
-/// Adds what stands in the way to the error that says so.
-pub(super) async fn with_existing(home: &Home, error: Error) -> Failure {
-    let existing = match &error {
-        Error::Exists { path } | Error::IsDirectory { path } => home.stat(path, true).await.ok(),
-        _ => None,
-    };
-    let mut failure = Failure::from(error);
-    failure.fault.existing = existing.as_ref().map(reply::entry);
-    failure
-}
-
-impl From<Failure> for Stop {
-    fn from(failure: Failure) -> Self {
-        Self::Fault(failure)
-    }
-}
-
 async fn copy(session: &mut Session<'_>, id: u64, from: &str, to: &str, replace: bool) -> Result<(), Stop> {
     let (from, to) = (resolve(session, from)?, resolve(session, to)?);
     if !session.rights().read {
@@ -500,14 +294,6 @@ async fn copy(session: &mut Session<'_>, id: u64, from: &str, to: &str, replace:
             record.failed(&failure);
             Ok(session.wire.reply(id, Re::Error(failure.fault))?)
         }
-    }
-}
-
-/// Tells the log of a damaged file, which is more than a request that failed.
-pub(super) fn note_damage(session: &Session<'_>, error: &Error) {
-    if let Error::Damaged { path, expected, found } = error {
-        let user = session.who.user.as_deref().unwrap_or_default();
-        audit::damaged(user, path, expected, found, None);
     }
 }
 

@@ -15,6 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::group::{self, Work};
 use super::login::Entered;
+use super::rules::is_nuisance;
 use super::wire::{End, Incoming, READ_AHEAD_BYTES, Wire};
 use super::{Door, request};
 use crate::audit::{self, Who};
@@ -427,7 +428,7 @@ impl Session<'_> {
                 self.pending_bytes -= first.bytes;
                 self.pending_files.remove(&first.path);
                 let re = answers.next().filter(|_| !failed).unwrap_or_else(unexpected_end);
-                if matches!(&re, Re::Error(fault) if request::is_nuisance(fault.code)) {
+                if matches!(&re, Re::Error(fault) if is_nuisance(fault.code)) {
                     self.purse.owe_nuisance();
                 }
                 self.wire.reply(first.id, re)?;

@@ -7,10 +7,11 @@ use ftp_proto::{Code, DATA_HEAD_BYTES, Fault, MAX_DATA_BYTES, Op, ProtocolError}
 use ftp_store::{Resume, SmallUpload, UploadSpec};
 use tokio::time::Instant;
 
+use super::failure::Stop;
 use super::group::Work;
 use super::record::Record;
 use super::reply;
-use super::request::{Stop, may_replace, resolve};
+use super::request::{may_replace, resolve};
 use super::session::Session;
 use super::upload::Asked;
 use super::wire::{End, Incoming};

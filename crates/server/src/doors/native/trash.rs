@@ -3,8 +3,9 @@
 use ftp_proto::{Code, Fault, Purged, Re, TrashItem};
 use ftp_store::{FilePath, Wanted};
 
+use super::failure::{Stop, cancelled, with_existing};
 use super::reply;
-use super::request::{PAGE_BYTES, Stop, cancelled, may_replace, resolve, with_existing};
+use super::request::{PAGE_BYTES, may_replace, resolve};
 use super::session::Session;
 use crate::audit::{self, Outcome};
 

@@ -5,9 +5,10 @@ use ftp_proto::{BlockList, Code, Fault, Op, ProtocolError, Re, Request, ResumeMo
 use ftp_store::{Error, Resume, Stored, Upload, UploadSpec};
 use tokio::time::Instant;
 
+use super::failure::{Failure, Stop, cancelled, with_existing};
 use super::record::Record;
 use super::reply;
-use super::request::{Failure, Stop, cancelled, may_replace, resolve, with_existing};
+use super::request::{may_replace, resolve};
 use super::session::Session;
 use super::wire::{End, Incoming};
 use crate::audit;
