@@ -160,20 +160,22 @@ fn a_partial_that_turned_out_wrong_is_compared_first_by_the_next_call() {
     let proxy = Proxy::start(rig.address()).and(Direction::Down, SIZE - held + held / 2, Break::Cut);
     let broken = alice.clone().via(proxy.address());
     broken.run(["--retries", "0", "get", "--resume", "demo"]).exits(8);
-    let gets = |outcome: &str| {
+    let gets = || {
         let mut events = rig.log().events();
-        events.retain(|event| event["op"] == "get" && event["outcome"] == outcome);
+        events.retain(|event| event["op"] == "get");
         events
     };
-    eventually("both breaks are logged", || (gets("lost").len() == 2).then_some(()));
-    let before = gets("ok").len();
+    // The one that broke, the one that believed, and the one that compared. A server does not always see that a
+    // connection breaks behind the last byte that it has sent.
+    let before = 3;
+    eventually("what broke is logged", || (gets().len() == before).then_some(()));
     let get = alice.one(&["get", "--resume", "demo"]);
     assert!(number(&get, "repaired") > 0, "{get}");
     assert!(number(&get, "moved") < held, "{get}");
     is_fetched(&alice);
     // Its own line is the last one: what it had tried before would stand in front of it.
     let served = eventually("the last download is logged", || {
-        let served = gets("ok");
+        let served = gets();
         let is_last = |event: &Value| event["repaired"] == get["repaired"];
         served.last().is_some_and(is_last).then_some(served)
     });
