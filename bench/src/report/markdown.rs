@@ -53,7 +53,8 @@ Found with `perf record -a` during single runs of the workload, on this machine.
   without TLS, 8 % with it. Downloads were not: as fast with TLS, and 17 to 33 % slower without it, where the client has nearly
   all of the work and both cores are its own.
 - **Under `bbr`.** Downloads take longer for all than under reno: `nginx` 3.5 -> 5.3 s, Pure-FTPd 3.0 -> 4.3 s, ours with BLAKE3
-  3.0 -> 4.1 s. Uploads to vsftpd it hardly touches, so that peer decides there. What is wanted is missed by 2 to 10 %.
+  3.0 -> 4.1 s. Uploads to vsftpd take a tenth longer and those to Pure-FTPd a third, so vsftpd decides there. What is wanted is
+  missed by 2 to 10 %.
 - **Processor seconds.** They include the proof, which the peers do not have. Without TLS a download costs the server a quarter
   of what it did (`sendfile`); the client's digest alone is more than what is left between the peers.
 - **Small files, put.** The server takes 30 µs a file, and the kernel has half of it: `pwrite` 3.6, `renameat2` 3.1, `openat` 2.5,
@@ -71,10 +72,10 @@ Found with `perf record -a` during single runs of the workload, on this machine.
   1.3 times of each other's time. Longer turns of the server (16 chunks in place of 4) made it 8 to 17 % faster, and the
   slowest 2.3 to 5 times as slow as the fastest; turns of one chunk made it 20 to 30 % slower and nothing fairer, of two 15 %
   slower. A queue for turns (1 to 8 at a time) was 5 % faster and 4 to 8 times unfair, or fair and 17 % slower. Fewer turns for
-  transfers that are ahead of the others (one of 4, of 16, of 64) changed nothing: while the others log in, nobody else is there.
+  transfers that are ahead of the others (one of 4, of 16, of 64) changed nothing.
 - **Resume.** Nothing is compared before bytes move any more, and the server still has the digest of a prefix that it took in itself.
   What is left beside half of the transfer is the client's. It has to hash the whole file, from the first byte on: with SHA-256
-  2.3 s for 4 GiB on one core, more than half of a whole download here. An upload's rest is read twice, to be sent and to be
+  2.3 s for 4 GiB on one core, nearly half of a whole download here. An upload's rest is read twice, to be sent and to be
   hashed. One thread reads ahead of the one that hashes, which made the rest of an upload 20 % faster with SHA-256 and 9 %
   with BLAKE3 (2 GiB, the cores not yet full). A saved state of SHA-256 would spare that, and prove the bytes that once passed
   by, not those that lie on the disk.
@@ -136,8 +137,8 @@ fn words(name: &str) -> Option<&'static str> {
             "Downloads end in a memory file system like uploads. Memory that the files grow into is warm for all."
         }
         "default-plain" | "default-tls" => {
-            "As above in all else. `bbr` paces what is sent, which is slower than the loopback and costs time for each \
-             send."
+            "As above in all else. Where that is `bbr`, it paces what is sent, which is slower than the loopback and \
+             costs time for each send."
         }
         "checksum" => {
             "What a user of a peer does who wants to know that the file arrived: `openssl dgst -sha256` of both sides \

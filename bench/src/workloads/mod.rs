@@ -145,7 +145,7 @@ pub(crate) fn run_all(args: &RunArgs) -> Result<()> {
 pub(crate) fn list() {
     println!("Workloads:");
     for (name, what, _) in WORKLOADS {
-        println!("  {name:12} {what}");
+        println!("  {name:13} {what}");
     }
     println!("Candidates:");
     let tar = vec![crate::peers::openssh(Client::Tar)];

@@ -274,6 +274,10 @@ impl House {
             .open(&account.expect("alice is known"))
             .await
             .expect("it is open");
+        assert!(
+            self.dir.path().join("alice/.ftpd/staging").is_dir(),
+            "nobody removes it, and nothing in it would count"
+        );
         let Rest { usage, stored, staged } = at_rest(&home, &self.dir.path().join("alice")).await;
         assert_eq!(
             (usage.used, usage.entries),
