@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::batch::Batch;
 use crate::download::Received;
+use crate::items::Slot;
 use crate::landing::{Arrived, Landed, Outcome, land};
 use crate::link::{Incoming, Link, unexpected, wrong_reply};
 use crate::observer::{Event, TransferId};
@@ -65,7 +66,7 @@ impl Batch<'_, GetItem> {
         while line.is_full() {
             self.take_one(link, line).await?;
         }
-        let path = self.items[index].remote.as_wire().to_owned();
+        let path = self.items[index].item.remote.as_wire().to_owned();
         let bytes = path.len() + REQUEST_BYTES;
         let op = Op::Get {
             path,
@@ -112,7 +113,8 @@ impl Batch<'_, GetItem> {
         self.begin(index);
         match arrive(link, id).await {
             Ok(Some((bytes, received))) => {
-                self.states[index].tally.moved(received.size, received.size);
+                let Slot { item, state } = &mut self.items[index];
+                state.tally.moved(received.size, received.size);
                 self.observer.event(&Event::Moved {
                     id: index as TransferId,
                     done: received.size,
@@ -120,10 +122,11 @@ impl Batch<'_, GetItem> {
                 line.arrived_bytes += bytes.len();
                 line.arrived.push(Arrived {
                     index,
+                    item: Arc::clone(item),
                     bytes,
                     received,
-                    replace: self.states[index].replace,
-                    is_free: self.states[index].is_free,
+                    replace: state.replace,
+                    is_free: state.is_free,
                 });
             }
             Ok(None) => line.again.push(index),
@@ -141,12 +144,11 @@ impl Batch<'_, GetItem> {
         if line.arrived.is_empty() {
             return;
         }
-        let (items, algorithm, parents) = (Arc::clone(&self.items), self.options.algorithm, self.options.parents);
+        let (algorithm, parents) = (self.options.algorithm, self.options.parents);
         let arrived = std::mem::take(&mut line.arrived);
         line.arrived_bytes = 0;
-        line.landing.push_back(tokio::task::spawn_blocking(move || {
-            land(&items, arrived, algorithm, parents)
-        }));
+        let landing = tokio::task::spawn_blocking(move || land(arrived, algorithm, parents));
+        line.landing.push_back(landing);
     }
 
     /// Waits until at most `leave` landings are under way.

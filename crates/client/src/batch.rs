@@ -1,14 +1,16 @@
 //! What uploading and downloading a list have in common: the tries, and how far each item is.
 
-use std::path::Path;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use ftp_digest::Digest;
 use ftp_proto::{Kind, Stored};
+use tokio::sync::mpsc;
 
+use crate::items::{Found, Items, Slot, State};
 use crate::link::Link;
-use crate::observer::{Event, Observer, TransferId};
+use crate::observer::{Ends, Event, Observer, TransferId};
 use crate::upload::Tally;
 use crate::{Client, Error, ErrorKind, Outcome, RemotePath, Resume, TransferOptions, Transferred};
 
@@ -26,39 +28,33 @@ pub(crate) trait Item: Sized {
     fn run(batch: &mut Batch<'_, Self>, link: &mut Link) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
-/// How far one item is.
-#[derive(Default)]
-pub(crate) struct State {
-    began: Option<Instant>,
-    pub(crate) tally: Tally,
-    pub(crate) replace: bool,
-    attempts: u32,
-    mismatches: u32,
-    /// What the last message of an upload promised, while no answer to it came.
-    pub(crate) promised: Option<Digest>,
-    /// Whether the target of a download was looked for, and there was none.
-    pub(crate) cleared: bool,
-    /// Whether neither the target nor a partial file of it was there.
-    pub(crate) is_free: bool,
-    pub(crate) result: Option<Result<Option<Transferred>, Error>>,
-}
-
 /// A list that is being transferred, over as many connections as it takes.
 pub(crate) struct Batch<'a, I> {
-    pub(crate) items: Arc<[I]>,
-    pub(crate) states: Vec<State>,
+    pub(crate) items: Items<I>,
     pub(crate) options: &'a TransferOptions,
     pub(crate) observer: &'a Arc<dyn Observer>,
     /// Grows with every item done, and with every byte of one that was never reached before: a server that
     /// has the same bytes sent again and again does not keep us trying for ever.
     pub(crate) progress: u64,
+    /// Whether the list is one file.
+    pub(crate) is_single: bool,
+    /// Files and bytes that were told of.
+    planned: (u64, u64),
+    /// Whether those are all.
+    is_planned: bool,
+    /// Directories that a download has made: nothing else is in them.
+    pub(crate) fresh: HashSet<PathBuf>,
+    /// The first item whose bytes were written.
+    pub(crate) written: Option<(TransferId, Arc<I>)>,
+    /// In the order in which they came, with their numbers, if anybody wants them.
+    outcomes: Option<Vec<(usize, Outcome)>>,
 }
 
 impl Client {
     /// Works a list off until each item has its result.
     pub(crate) async fn work_off<I: Item>(&mut self, batch: &mut Batch<'_, I>) {
         let mut retry = self.retry();
-        while !batch.is_done() {
+        while !batch.items.are_done() {
             let before = batch.progress;
             let error = match self.take().await {
                 Ok(mut link) => match I::run(batch, &mut link).await {
@@ -74,44 +70,104 @@ impl Client {
                 retry.progress();
             }
             if let Err(error) = retry.pause(error).await {
-                batch.give_up(error);
+                batch.give_up(error).await;
             }
         }
     }
 }
 
 impl<'a, I: Item> Batch<'a, I> {
-    pub(crate) fn new(items: Vec<I>, options: &'a TransferOptions, observer: &'a Arc<dyn Observer>) -> Self {
-        let files = items.iter().filter(|item| item.kind() != Kind::Dir);
-        observer.event(&Event::Planned {
-            files: files.clone().count() as u64,
-            // A server may claim any size.
-            bytes: files.map(Item::size).fold(0, u64::saturating_add),
-        });
-        let state = || State {
-            replace: options.force,
-            ..State::default()
-        };
+    /// A list that is known.
+    pub(crate) fn listed(items: Vec<I>, options: &'a TransferOptions, observer: &'a Arc<dyn Observer>) -> Self {
+        let mut batch = Self::new(Items::listed(Vec::new()), options, observer);
+        batch.is_single = items.len() == 1;
+        batch.announce(items.iter());
+        batch.is_planned = true;
+        batch.items = Items::listed(items);
+        batch
+    }
+
+    /// A list that is still walked.
+    pub(crate) fn walked(
+        found: mpsc::Receiver<Vec<Found<I>>>,
+        options: &'a TransferOptions,
+        observer: &'a Arc<dyn Observer>,
+    ) -> Self {
+        Self::new(Items::walked(found), options, observer)
+    }
+
+    fn new(items: Items<I>, options: &'a TransferOptions, observer: &'a Arc<dyn Observer>) -> Self {
         Self {
-            states: items.iter().map(|_| state()).collect(),
-            items: items.into(),
+            items,
             options,
             observer,
             progress: 0,
+            is_single: false,
+            planned: (0, 0),
+            is_planned: false,
+            fresh: HashSet::new(),
+            written: None,
+            outcomes: None,
         }
     }
 
-    pub(crate) fn is_done(&self) -> bool {
-        self.states.iter().all(|state| state.result.is_some())
+    /// Keeps what becomes of each item, for [`Batch::outcomes`].
+    pub(crate) fn keeping_outcomes(mut self) -> Self {
+        self.outcomes = Some(Vec::new());
+        self
+    }
+
+    /// Tells that so much more will move.
+    fn announce<'i>(&mut self, items: impl Iterator<Item = &'i I>)
+    where
+        I: 'i,
+    {
+        let (files, bytes) = &mut self.planned;
+        for item in items.filter(|item| item.kind() != Kind::Dir) {
+            *files += 1;
+            // A server may claim any size.
+            *bytes = bytes.saturating_add(item.size());
+        }
+        let (files, bytes) = self.planned;
+        self.observer.event(&Event::Planned { files, bytes });
+    }
+
+    /// Takes in more of the list.
+    pub(crate) fn take_in(&mut self, found: Vec<Found<I>>) {
+        if !self.is_planned {
+            let items = found.iter().filter_map(|found| match found {
+                Found::Item(item) => Some(item),
+                Found::PassedOver(..) => None,
+            });
+            self.announce(items);
+        }
+        for found in found {
+            match found {
+                Found::Item(item) => {
+                    let replace = self.options.force;
+                    self.items.push(
+                        item,
+                        State {
+                            replace,
+                            ..State::default()
+                        },
+                    );
+                }
+                Found::PassedOver(path, error) => self.observer.event(&Event::PassedOver {
+                    path: &path,
+                    error: &error,
+                }),
+            }
+        }
     }
 
     pub(crate) fn begin(&mut self, index: usize) {
-        let item = &self.items[index];
-        if self.states[index].began.is_none() {
-            self.states[index].began = Some(Instant::now());
+        let Slot { item, state } = &mut self.items[index];
+        if state.began.is_none() {
+            state.began = Some(Instant::now());
             self.observer.event(&Event::Started {
                 id: index as TransferId,
-                name: item.remote().file_name_wire(),
+                ends: ends(&**item),
                 size: Some(item.size()),
             });
         }
@@ -119,7 +175,7 @@ impl<'a, I: Item> Batch<'a, I> {
 
     /// Counts a try. What it may go on from comes back: after the first one the partial is this call's own.
     pub(crate) fn attempt(&mut self, index: usize) -> Resume {
-        let state = &mut self.states[index];
+        let state = &mut self.items[index].state;
         state.attempts += 1;
         match self.options.resume {
             Resume::Never if state.attempts > 1 => Resume::Auto,
@@ -129,7 +185,7 @@ impl<'a, I: Item> Batch<'a, I> {
 
     /// Records that the file is there, proven equal.
     pub(crate) fn stored(&mut self, index: usize, stored: &Stored, identical: bool) {
-        let state = &self.states[index];
+        let state = &self.items[index].state;
         let Tally {
             kept, repaired, moved, ..
         } = state.tally;
@@ -149,7 +205,7 @@ impl<'a, I: Item> Batch<'a, I> {
 
     /// Records a failure for good, or gives the error back when another try can help.
     pub(crate) fn failed(&mut self, index: usize, error: Error) -> Result<(), Error> {
-        let state = &mut self.states[index];
+        let state = &mut self.items[index].state;
         state.mismatches += u32::from(error.kind() == ErrorKind::Mismatch);
         let can_help = error.may_retry() && state.mismatches <= MAX_MISMATCHES;
         if can_help || matches!(error, Error::Misbehaved(_) | Error::Bye(_)) {
@@ -159,37 +215,68 @@ impl<'a, I: Item> Batch<'a, I> {
         Ok(())
     }
 
+    /// Tells what became of an item, which is forgotten then.
     pub(crate) fn finish(&mut self, index: usize, result: Result<Option<Transferred>, Error>) {
-        let id = index as TransferId;
-        match &result {
-            Ok(Some(result)) => self.observer.event(&Event::Finished { id, result }),
-            Ok(None) => {}
-            Err(error) => {
-                self.begin(index);
-                self.observer.event(&Event::Failed { id, error });
-            }
+        if result.is_err() {
+            self.begin(index);
+        }
+        let item = Arc::clone(&self.items[index].item);
+        let (id, ends) = (index as TransferId, ends(&*item));
+        self.observer.event(&match &result {
+            Ok(Some(result)) => Event::Finished { id, ends, result },
+            Ok(None) => Event::DirectoryMade { ends },
+            Err(error) => Event::Failed { id, ends, error },
+        });
+        if self.written.is_none() && matches!(&result, Ok(Some(done)) if !done.identical) {
+            self.written = Some((id, Arc::clone(&item)));
+        }
+        if let Some(outcomes) = &mut self.outcomes {
+            let outcome = Outcome {
+                local: item.local().to_path_buf(),
+                remote: item.remote().clone(),
+                result,
+            };
+            outcomes.push((index, outcome));
         }
         self.progress += 1;
-        self.states[index].result = Some(result);
+        self.items.done(index);
     }
 
     /// The connection can not be had: the first item says why, the others that they were not reached.
-    fn give_up(&mut self, error: Error) {
+    async fn give_up(&mut self, error: Error) {
         let (kind, mut first) = (error.kind(), Some(error));
-        for index in 0..self.items.len() {
-            if self.states[index].result.is_none() {
-                let error = first.take().unwrap_or(Error::NotReached(kind));
-                self.finish(index, Err(error));
+        while !self.items.are_done() {
+            for index in self.items.range() {
+                if self.items.is_open(index) {
+                    let error = first.take().unwrap_or(Error::NotReached(kind));
+                    self.finish(index, Err(error));
+                }
             }
+            let found = self.items.more().await;
+            self.take_in(found);
         }
     }
 
+    /// A failure that shows when the item is done already.
+    pub(crate) fn amend(&mut self, id: TransferId, error: Error) {
+        let mut outcomes = self.outcomes.iter_mut().flatten();
+        if let Some((_, outcome)) = outcomes.find(|(index, _)| *index as TransferId == id) {
+            outcome.result = Err(error);
+        }
+    }
+
+    /// What became of each item, in the order of the list.
     pub(crate) fn outcomes(self) -> Vec<Outcome> {
-        let outcome = |(item, state): (&I, State)| Outcome {
-            local: item.local().to_path_buf(),
-            remote: item.remote().clone(),
-            result: state.result.unwrap_or(Err(Error::Closed)),
-        };
-        self.items.iter().zip(self.states).map(outcome).collect()
+        let mut outcomes = self.outcomes.unwrap_or_default();
+        outcomes.sort_by_key(|(index, _)| *index);
+        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+    }
+}
+
+/// Both ends of an item.
+pub(crate) fn ends(item: &impl Item) -> Ends<'_> {
+    Ends {
+        local: item.local(),
+        remote: item.remote(),
     }
 }

@@ -1,15 +1,16 @@
 //! Downloading a list: small files one after another without waiting, large ones each with its resume.
 
-use std::collections::HashSet;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use ftp_proto::{Entry, Kind, MAX_DATA_BYTES, Op, Re, Stored};
 
 use crate::arriving::Line;
-use crate::batch::{Batch, Item, State};
+use crate::batch::{Batch, Item, ends};
 use crate::conflict::{decide, identical};
 use crate::download::Download;
+use crate::items::Slot;
 use crate::landing::{self, Found, make_parents, refuse_links};
 use crate::link::{Link, wrong_reply};
 use crate::observer::{Decision, Event, TransferId};
@@ -29,10 +30,21 @@ impl Client {
     /// A dropped download leaves what arrived in a partial file beside the target, to be resumed.
     pub async fn get(&mut self, items: Vec<GetItem>, options: &TransferOptions) -> Vec<Outcome> {
         let observer = Arc::clone(&self.observer);
-        let mut batch = Batch::new(items, options, &observer);
+        let mut batch = Batch::listed(items, options, &observer).keeping_outcomes();
         self.work_off(&mut batch).await;
         batch.sync().await;
         batch.outcomes()
+    }
+
+    /// As [`Client::get`], but what becomes of each item is told to the observer only.
+    ///
+    /// # Cancel safety
+    /// As [`Client::get`].
+    pub async fn get_each(&mut self, items: Vec<GetItem>, options: &TransferOptions) {
+        let observer = Arc::clone(&self.observer);
+        let mut batch = Batch::listed(items, options, &observer);
+        self.work_off(&mut batch).await;
+        batch.sync().await;
     }
 }
 
@@ -60,7 +72,6 @@ impl Item for GetItem {
 
 impl Batch<'_, GetItem> {
     async fn run(&mut self, link: &mut Link) -> Result<(), Error> {
-        self.make_directories().await;
         let mut line = Line::default();
         let done = self.work_through(link, &mut line).await;
         // What arrived is written and counts, even if the connection is gone.
@@ -69,34 +80,59 @@ impl Batch<'_, GetItem> {
     }
 
     async fn work_through(&mut self, link: &mut Link, line: &mut Line) -> Result<(), Error> {
-        for index in 0..self.items.len() {
-            if index.is_multiple_of(LOOK_FILES) {
-                self.look_ahead(index).await;
-            }
-            if self.states[index].result.is_none() && is_partial_name(&self.items[index].local) {
-                let local = self.items[index].local.clone();
-                self.finish(index, Err(Error::PartialName(local)));
-            }
-            if self.states[index].result.is_some() {
-                continue;
-            }
-            if !self.is_clear(index) {
-                // Something else may be asked only when the line is quiet.
+        let mut next = self.items.range().start;
+        loop {
+            if self.items.is_full() {
                 self.settle(link, line).await?;
-                if !self.clear(link, index).await? {
-                    continue;
+            }
+            let window = self.window(next);
+            if window.is_empty() {
+                return self.settle(link, line).await;
+            }
+            next = window.end;
+            self.make_directories(window.clone()).await;
+            self.look_ahead(window.clone()).await;
+            for index in window {
+                if self.items.is_open(index) {
+                    self.one(link, line, index).await?;
                 }
             }
-            let item = &self.items[index];
-            let is_small = item.size <= MAX_DATA_BYTES as u64 && self.options.resume != Resume::Always;
-            if is_small && self.items.len() > 1 {
-                self.ask(link, line, index).await?;
-            } else {
-                self.settle(link, line).await?;
-                self.large(link, index).await?;
+        }
+    }
+
+    /// The next items, from `next` on.
+    fn window(&mut self, next: usize) -> Range<usize> {
+        let start = next.max(self.items.range().start);
+        while self.items.range().end < start + LOOK_FILES {
+            let found = self.items.ready();
+            if found.is_empty() {
+                break;
+            }
+            self.take_in(found);
+        }
+        start..self.items.range().end.min(start + LOOK_FILES)
+    }
+
+    async fn one(&mut self, link: &mut Link, line: &mut Line, index: usize) -> Result<(), Error> {
+        if is_partial_name(&self.items[index].item.local) {
+            let local = self.items[index].item.local.clone();
+            self.finish(index, Err(Error::PartialName(local)));
+            return Ok(());
+        }
+        if !self.is_clear(index) {
+            // Something else may be asked only when the line is quiet.
+            self.settle(link, line).await?;
+            if !self.clear(link, index).await? {
+                return Ok(());
             }
         }
-        self.settle(link, line).await
+        let is_small = self.items[index].item.size <= MAX_DATA_BYTES as u64 && self.options.resume != Resume::Always;
+        if is_small && !self.is_single {
+            self.ask(link, line, index).await
+        } else {
+            self.settle(link, line).await?;
+            self.large(link, index).await
+        }
     }
 
     /// Takes in everything that was asked for, and fetches what did not go that way.
@@ -108,58 +144,62 @@ impl Batch<'_, GetItem> {
         Ok(())
     }
 
-    /// Makes the directories in one go. What is in one that was not there before has a free name.
-    async fn make_directories(&mut self) {
-        let is_due = |index: &usize| self.states[*index].result.is_none() && self.items[*index].kind == Kind::Dir;
-        let indices: Vec<_> = (0..self.items.len()).filter(is_due).collect();
-        if indices.is_empty() {
-            return;
-        }
-        let (items, parents) = (Arc::clone(&self.items), self.options.parents);
-        let made = blocking(move || Ok(landing::make_directories(&items, indices, parents))).await;
-        let mut fresh = HashSet::new();
-        for (index, made) in made.unwrap_or_default() {
-            if matches!(made, Ok(true)) {
-                fresh.insert(self.items[index].local.clone());
+    /// Makes directories in one go. What is in one that was not there before has a free name.
+    async fn make_directories(&mut self, window: Range<usize>) {
+        let due: Vec<_> = self
+            .open(window.clone())
+            .filter(|(_, item)| item.kind == Kind::Dir)
+            .collect();
+        if !due.is_empty() {
+            let parents = self.options.parents;
+            let made = blocking(move || Ok(landing::make_directories(due, parents))).await;
+            for (index, made) in made.unwrap_or_default() {
+                if matches!(made, Ok(true)) {
+                    self.fresh.insert(self.items[index].item.local.clone());
+                }
+                self.finish(index, made.map(|_| None));
             }
-            self.finish(index, made.map(|_| None));
         }
-        for (item, state) in self.items.iter().zip(&mut self.states) {
-            let is_fresh = item.kind != Kind::Dir && item.local.parent().is_some_and(|parent| fresh.contains(parent));
-            state.cleared |= is_fresh;
-            state.is_free |= is_fresh;
+        for index in window {
+            if self.items.is_open(index) {
+                let Slot { item, state } = &mut self.items[index];
+                let is_fresh = item.local.parent().is_some_and(|parent| self.fresh.contains(parent));
+                state.cleared |= is_fresh;
+                state.is_free |= is_fresh;
+            }
         }
     }
 
     /// Finds out, for many items in one go, which targets are not there yet.
-    async fn look_ahead(&mut self, from: usize) {
-        let to = self.items.len().min(from + LOOK_FILES);
-        let is_unknown = |index: &usize| self.states[*index].result.is_none() && !self.states[*index].cleared;
-        let indices: Vec<_> = (from..to).filter(is_unknown).collect();
-        if indices.is_empty() {
+    async fn look_ahead(&mut self, window: Range<usize>) {
+        let unknown: Vec<_> = self
+            .open(window)
+            .filter(|(index, _)| !self.items[*index].state.cleared)
+            .collect();
+        if unknown.is_empty() {
             return;
         }
-        let items = Arc::clone(&self.items);
-        let found = blocking(move || {
-            let found = landing::look(&items, &indices);
-            Ok(indices.into_iter().zip(found).collect::<Vec<_>>())
-        });
+        let found = blocking(move || Ok(landing::look(unknown)));
         for (index, found) in found.await.unwrap_or_default() {
-            self.states[index].cleared = found != Found::Target;
-            self.states[index].is_free = found == Found::Nothing;
+            self.items[index].state.cleared = found != Found::Target;
+            self.items[index].state.is_free = found == Found::Nothing;
         }
     }
 
+    fn open(&self, window: Range<usize>) -> impl Iterator<Item = (usize, Arc<GetItem>)> {
+        let open = window.filter(|index| self.items.is_open(*index));
+        open.map(|index| (index, Arc::clone(&self.items[index].item)))
+    }
+
     fn is_clear(&self, index: usize) -> bool {
-        self.states[index].cleared || self.states[index].replace
+        self.items[index].state.cleared || self.items[index].state.replace
     }
 
     /// Whether nothing is in the way of the item's target, or it may be replaced. Otherwise the item
     /// gets its result here.
     async fn clear(&mut self, link: &mut Link, index: usize) -> Result<bool, Error> {
-        let items = Arc::clone(&self.items);
+        let item = Arc::clone(&self.items[index].item);
         let found = blocking(move || {
-            let item = &items[index];
             refuse_links(&item.local, item.within.as_deref(), item.kind)?;
             match std::fs::symlink_metadata(&item.local) {
                 Ok(metadata) => Ok(Some(metadata)),
@@ -169,7 +209,7 @@ impl Batch<'_, GetItem> {
         });
         let metadata = match found.await {
             Ok(None) => {
-                self.states[index].cleared = true;
+                self.items[index].state.cleared = true;
                 return Ok(true);
             }
             Ok(Some(metadata)) => metadata,
@@ -180,7 +220,7 @@ impl Batch<'_, GetItem> {
         };
         let entry = match link
             .call(Op::Stat {
-                path: self.items[index].remote.as_wire().to_owned(),
+                path: self.items[index].item.remote.as_wire().to_owned(),
                 digest: true,
             })
             .await
@@ -201,32 +241,34 @@ impl Batch<'_, GetItem> {
             let source = std::io::ErrorKind::IsADirectory.into();
             self.finish(
                 index,
-                Err(Error::local("cannot replace", &self.items[index].local)(source)),
+                Err(Error::local("cannot replace", &self.items[index].item.local)(source)),
             );
             return Ok(false);
         }
         let state = Some((metadata.len(), mtime(&metadata)));
-        let item = &self.items[index];
+        let item = Arc::clone(&self.items[index].item);
         match decide(link, self.observer, &item.local, state, &item.remote, &entry, false).await? {
-            Decision::Replace => self.states[index].replace = true,
+            Decision::Replace => {
+                self.items[index].state.replace = true;
+                Ok(true)
+            }
             Decision::Keep => {
-                let error = Error::LocalExists(item.local.clone());
-                self.finish(index, Err(error));
+                self.finish(index, Err(Error::LocalExists(item.local.clone())));
+                Ok(false)
             }
         }
-        Ok(self.states[index].replace)
     }
 
     /// Whether the target is the file already; then the item is done.
     async fn is_same(&mut self, link: &mut Link, index: usize, entry: &Entry) -> Result<bool, Error> {
-        let local = self.items[index].local.clone();
+        let local = self.items[index].item.local.clone();
         let Ok(source) = blocking(move || Source::open(&local)).await else {
             return Ok(false);
         };
         let source = Arc::new(source);
         match identical(link, &source, entry).await {
             Ok(Some(digest)) => {
-                self.states[index].tally = Tally {
+                self.items[index].state.tally = Tally {
                     kept: entry.size,
                     ..Tally::default()
                 };
@@ -246,9 +288,8 @@ impl Batch<'_, GetItem> {
 
     async fn large(&mut self, link: &mut Link, index: usize) -> Result<(), Error> {
         self.begin(index);
-        let (items, parents) = (Arc::clone(&self.items), self.options.parents);
+        let (item, parents) = (Arc::clone(&self.items[index].item), self.options.parents);
         let opened = blocking(move || {
-            let item = &items[index];
             refuse_links(&item.local, item.within.as_deref(), item.kind)?;
             if parents {
                 make_parents(&item.local)?;
@@ -263,10 +304,10 @@ impl Batch<'_, GetItem> {
             }
         };
         let resume = self.attempt(index);
-        let state = &mut self.states[index];
+        let Slot { item, state } = &mut self.items[index];
         let download = Download {
             id: index as TransferId,
-            remote: &self.items[index].remote,
+            remote: &item.remote,
             options: self.options,
             resume,
             observer: self.observer,
@@ -276,8 +317,8 @@ impl Batch<'_, GetItem> {
         self.progress += state.tally.furthest - before;
         match result {
             Ok(received) => {
-                let replace = self.states[index].replace;
-                let (mtime, durable) = (received.mtime, self.items.len() == 1);
+                let replace = self.items[index].state.replace;
+                let (mtime, durable) = (received.mtime, self.is_single);
                 let published = blocking(move || partial.publish(mtime, replace, durable)).await;
                 match published {
                     Ok(replaced) => self.stored(index, &received.stored(replaced), false),
@@ -302,17 +343,17 @@ impl Batch<'_, GetItem> {
 
     /// Many files are made durable together, at the end.
     async fn sync(&mut self) {
-        let stored = |state: &State| matches!(&state.result, Some(Ok(Some(done))) if !done.identical);
-        let Some(index) = self.states.iter().position(stored).filter(|_| self.items.len() > 1) else {
+        let Some((id, item)) = self.written.take().filter(|_| !self.is_single) else {
             return;
         };
-        let path = self.items[index].local.clone();
+        let path = item.local.clone();
         if let Err(error) = blocking(move || sync_file_system(&path)).await {
             self.observer.event(&Event::Failed {
-                id: index as TransferId,
+                id,
+                ends: ends(&*item),
                 error: &error,
             });
-            self.states[index].result = Some(Err(error));
+            self.amend(id, error);
         }
     }
 }

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use ftp_digest::{Algorithm, Hasher};
@@ -23,6 +24,7 @@ use crate::{Error, GetItem};
 /// A small file as it arrived.
 pub(crate) struct Arrived {
     pub(crate) index: usize,
+    pub(crate) item: Arc<GetItem>,
     pub(crate) bytes: BytesMut,
     /// With the digest that the server promised.
     pub(crate) received: Received,
@@ -50,11 +52,11 @@ pub(crate) enum Outcome {
 type Folder = Option<(PathBuf, OwnedFd)>;
 
 /// Proves and writes what arrived, in order. Blocks.
-pub(crate) fn land(items: &[GetItem], arrived: Vec<Arrived>, algorithm: Algorithm, parents: bool) -> Vec<Landed> {
+pub(crate) fn land(arrived: Vec<Arrived>, algorithm: Algorithm, parents: bool) -> Vec<Landed> {
     let mut folder: Folder = None;
     let land = |file: Arrived| {
         let outcome = if Hasher::digest(algorithm, &file.bytes) == file.received.digest {
-            match write(&items[file.index], &file, parents, &mut folder) {
+            match write(&file, parents, &mut folder) {
                 Ok(replaced) => Outcome::Stored(replaced),
                 Err(error) => Outcome::Failed(Box::new(error)),
             }
@@ -70,7 +72,8 @@ pub(crate) fn land(items: &[GetItem], arrived: Vec<Arrived>, algorithm: Algorith
     arrived.into_iter().map(land).collect()
 }
 
-fn write(item: &GetItem, file: &Arrived, parents: bool, folder: &mut Folder) -> Result<bool, Error> {
+fn write(file: &Arrived, parents: bool, folder: &mut Folder) -> Result<bool, Error> {
+    let item = &file.item;
     let parent = match item.local.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -120,13 +123,8 @@ fn write_small(target: &Path, bytes: &[u8], mtime: Timestamp, replace: bool) -> 
 }
 
 /// Makes directories, in order; which of them were not there before comes back with the outcome. Blocks.
-pub(crate) fn make_directories(
-    items: &[GetItem],
-    indices: Vec<usize>,
-    parents: bool,
-) -> Vec<(usize, Result<bool, Error>)> {
-    let make = |index: usize| {
-        let item = &items[index];
+pub(crate) fn make_directories(items: Vec<(usize, Arc<GetItem>)>, parents: bool) -> Vec<(usize, Result<bool, Error>)> {
+    let make = |item: &GetItem| {
         refuse_links(&item.local, item.within.as_deref(), Kind::Dir)?;
         match rustix::fs::mkdir(&item.local, Mode::from_raw_mode(0o777)) {
             Ok(()) => Ok(true),
@@ -135,7 +133,7 @@ pub(crate) fn make_directories(
             Err(errno) => Err(Error::local("cannot make", &item.local)(errno.into())),
         }
     };
-    indices.into_iter().map(|index| (index, make(index))).collect()
+    items.into_iter().map(|(index, item)| (index, make(&item))).collect()
 }
 
 /// What stands in the way of a file.
@@ -149,11 +147,10 @@ pub(crate) enum Found {
 }
 
 /// Looks at the targets of files. Blocks.
-pub(crate) fn look(items: &[GetItem], indices: &[usize]) -> Vec<Found> {
+pub(crate) fn look(items: Vec<(usize, Arc<GetItem>)>) -> Vec<(usize, Found)> {
     let is_missing =
         |path: &Path| std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
-    let found = |index: &usize| {
-        let target = &items[*index].local;
+    let found = |target: &Path| {
         if !is_missing(target) {
             Found::Target
         } else if is_missing(&part_path(target)) {
@@ -162,7 +159,10 @@ pub(crate) fn look(items: &[GetItem], indices: &[usize]) -> Vec<Found> {
             Found::Partial
         }
     };
-    indices.iter().map(found).collect()
+    items
+        .into_iter()
+        .map(|(index, item)| (index, found(&item.local)))
+        .collect()
 }
 
 /// Refuses a target that is reached through a symbolic link beneath the directory that the user named: that
@@ -237,9 +237,10 @@ mod tests {
         assert!(refuse_links(&at("real/link/file"), None, Kind::File).is_ok());
     }
 
-    fn arrived(index: usize, content: &[u8], is_free: bool, replace: bool) -> Arrived {
+    fn arrived(items: &[Arc<GetItem>], index: usize, content: &[u8], is_free: bool, replace: bool) -> Arrived {
         Arrived {
             index,
+            item: Arc::clone(&items[index]),
             bytes: BytesMut::from(content),
             received: Received {
                 size: content.len() as u64,
@@ -260,27 +261,29 @@ mod tests {
         let names = ["free", "taken", "old", "damaged", "partial", "none/file"];
         let items: Vec<_> = names
             .iter()
-            .map(|name| GetItem {
-                remote: crate::RemotePath::from(*name),
-                local: at(name),
-                within: None,
-                kind: Kind::File,
-                size: 5,
+            .map(|name| {
+                Arc::new(GetItem {
+                    remote: crate::RemotePath::from(*name),
+                    local: at(name),
+                    within: None,
+                    kind: Kind::File,
+                    size: 5,
+                })
             })
             .collect();
         std::fs::write(part_path(&at("partial")), "of an earlier try").unwrap();
-        let found = look(&items, &[0, 1, 4]);
-        assert_eq!(found, [Found::Nothing, Found::Target, Found::Partial]);
+        let found = look([0, 1, 4].map(|index: usize| (index, Arc::clone(&items[index]))).into());
+        assert_eq!(found, [(0, Found::Nothing), (1, Found::Target), (4, Found::Partial)]);
         let batch = vec![
-            arrived(0, b"right", true, false),
+            arrived(&items, 0, b"right", true, false),
             // Somebody was faster than the look at it.
-            arrived(1, b"right", true, false),
-            arrived(2, b"right", false, true),
-            arrived(3, b"wrong", true, false),
-            arrived(4, b"right", false, false),
-            arrived(5, b"right", true, false),
+            arrived(&items, 1, b"right", true, false),
+            arrived(&items, 2, b"right", false, true),
+            arrived(&items, 3, b"wrong", true, false),
+            arrived(&items, 4, b"right", false, false),
+            arrived(&items, 5, b"right", true, false),
         ];
-        let landed = land(&items, batch, Algorithm::Sha256, false);
+        let landed = land(batch, Algorithm::Sha256, false);
         let told: Vec<_> = landed
             .iter()
             .map(|landed| match &landed.outcome {

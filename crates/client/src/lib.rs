@@ -27,6 +27,7 @@ mod follower;
 pub mod fuzzing;
 mod get;
 mod hashing;
+mod items;
 mod landing;
 mod link;
 mod login;
@@ -51,7 +52,7 @@ pub use ftp_proto::scram::{Credential, DerivedKeys};
 pub use ftp_proto::{
     Code, Entry, Fault, Kind, Purged, Reason, Restored, Secret, Staged, Stored, Timestamp, TrashItem, UsageReport,
 };
-pub use observer::{Conflict, Decision, Event, Observer, TransferId};
+pub use observer::{Conflict, Decision, Ends, Event, Observer, TransferId};
 pub use options::{ConnectOptions, GetItem, Outcome, PutItem, Resume, RetryPolicy, TransferOptions, Transferred};
 pub use path::RemotePath;
 pub use requests::{ListLimit, Listing};

@@ -10,11 +10,20 @@ use crate::{Error, RemotePath, Transferred};
 /// Names one transfer among those of a call; counts from 0.
 pub type TransferId = u64;
 
+/// Both ends of a transfer.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends<'a> {
+    /// The local file; `-` for standard input and output.
+    pub local: &'a Path,
+    /// The path on the server.
+    pub remote: &'a RemotePath,
+}
+
 /// What happens during transfers.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// The call will move so many files and bytes; may grow while trees are walked.
+    /// The call will move so many files and bytes; grows while trees are walked.
     Planned {
         /// Files so far.
         files: u64,
@@ -25,8 +34,8 @@ pub enum Event<'a> {
     Started {
         /// Which.
         id: TransferId,
-        /// The name to show, in wire form.
-        name: &'a str,
+        /// Its ends.
+        ends: Ends<'a>,
         /// The length in bytes, if known.
         size: Option<u64>,
     },
@@ -80,6 +89,8 @@ pub enum Event<'a> {
     Finished {
         /// Which.
         id: TransferId,
+        /// Its ends.
+        ends: Ends<'a>,
         /// What became of it.
         result: &'a Transferred,
     },
@@ -87,6 +98,20 @@ pub enum Event<'a> {
     Failed {
         /// Which.
         id: TransferId,
+        /// Its ends.
+        ends: Ends<'a>,
+        /// Why.
+        error: &'a Error,
+    },
+    /// A directory of a tree is there now.
+    DirectoryMade {
+        /// Its ends.
+        ends: Ends<'a>,
+    },
+    /// Something in a tree can not be transferred.
+    PassedOver {
+        /// What.
+        path: &'a Path,
         /// Why.
         error: &'a Error,
     },

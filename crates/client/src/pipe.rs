@@ -1,5 +1,6 @@
 //! Standard input and output as source and target: no length known before, no second try.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use tokio::time::timeout_at;
 use crate::conflict::decide;
 use crate::damage::mismatch;
 use crate::link::{Incoming, Link, early_answer, unexpected, wrong_reply};
-use crate::observer::{Decision, Event};
+use crate::observer::{Decision, Ends, Event};
 use crate::upload::proven;
 use crate::{Client, Error, RemotePath, TransferOptions, Transferred};
 
@@ -32,6 +33,17 @@ impl Client {
     /// A dropped upload publishes nothing.
     pub async fn put_stream(
         &mut self,
+        input: impl AsyncRead + Unpin + Send,
+        remote: &RemotePath,
+        options: &TransferOptions,
+    ) -> Result<Transferred, Error> {
+        let result = self.send_stream(input, remote, options).await;
+        self.tell(remote, &result);
+        result
+    }
+
+    async fn send_stream(
+        &mut self,
         mut input: impl AsyncRead + Unpin + Send,
         remote: &RemotePath,
         options: &TransferOptions,
@@ -40,7 +52,7 @@ impl Client {
         let observer = Arc::clone(&self.observer);
         observer.event(&Event::Started {
             id: 0,
-            name: remote.file_name_wire(),
+            ends: ends(remote),
             size: None,
         });
         let mut link = self.take().await?;
@@ -52,7 +64,7 @@ impl Client {
                 let Some(entry) = fault.existing.clone() else {
                     return Err(error);
                 };
-                let local = std::path::Path::new(PIPE);
+                let local = Path::new(PIPE);
                 match decide(&mut link, &observer, local, None, remote, &entry, true).await? {
                     Decision::Replace => ask(&mut link, remote, options, true).await?,
                     Decision::Keep => return Err(error),
@@ -67,7 +79,7 @@ impl Client {
                 Ok(chunk) => chunk,
                 Err(source) => {
                     link.fail(id, "the input failed".to_owned()).await;
-                    return Err(Error::local("cannot read", std::path::Path::new(PIPE))(source));
+                    return Err(Error::local("cannot read", Path::new(PIPE))(source));
                 }
             };
             if chunk.len() == DATA_HEAD_BYTES {
@@ -98,7 +110,7 @@ impl Client {
             other => return Err(wrong_reply(other)),
         };
         self.keep(link);
-        let result = Transferred {
+        Ok(Transferred {
             size: stored.size,
             kept: 0,
             repaired: 0,
@@ -108,9 +120,7 @@ impl Client {
             elapsed: began.elapsed(),
             replaced: stored.replaced,
             identical: false,
-        };
-        observer.event(&Event::Finished { id: 0, result: &result });
-        Ok(result)
+        })
     }
 
     /// Downloads to what can be written once, such as standard output. Bytes leave before the digest is
@@ -123,6 +133,17 @@ impl Client {
     /// # Cancel safety
     /// A dropped download gives up the connection.
     pub async fn get_stream(
+        &mut self,
+        remote: &RemotePath,
+        output: impl AsyncWrite + Unpin + Send,
+        options: &TransferOptions,
+    ) -> Result<Transferred, Error> {
+        let result = self.receive_stream(remote, output, options).await;
+        self.tell(remote, &result);
+        result
+    }
+
+    async fn receive_stream(
         &mut self,
         remote: &RemotePath,
         mut output: impl AsyncWrite + Unpin + Send,
@@ -162,8 +183,8 @@ impl Client {
         output
             .flush()
             .await
-            .map_err(Error::local("cannot write", std::path::Path::new(PIPE)))?;
-        let result = Transferred {
+            .map_err(Error::local("cannot write", Path::new(PIPE)))?;
+        Ok(Transferred {
             size,
             kept: 0,
             repaired: 0,
@@ -173,9 +194,23 @@ impl Client {
             elapsed: began.elapsed(),
             replaced: false,
             identical: false,
-        };
-        observer.event(&Event::Finished { id: 0, result: &result });
-        Ok(result)
+        })
+    }
+
+    /// Tells what became of the transfer.
+    fn tell(&self, remote: &RemotePath, result: &Result<Transferred, Error>) {
+        let (id, ends) = (0, ends(remote));
+        self.observer.event(&match result {
+            Ok(result) => Event::Finished { id, ends, result },
+            Err(error) => Event::Failed { id, ends, error },
+        });
+    }
+}
+
+fn ends(remote: &RemotePath) -> Ends<'_> {
+    Ends {
+        local: Path::new(PIPE),
+        remote,
     }
 }
 
@@ -249,7 +284,7 @@ impl Stream {
                 self.known = Some((size, mtime));
                 observer.event(&Event::Started {
                     id: 0,
-                    name: remote.file_name_wire(),
+                    ends: ends(remote),
                     size: Some(size),
                 });
             }
@@ -272,7 +307,7 @@ impl Stream {
                     let mut written = Ok(());
                     let writing = async { written = output.write_all(&bytes).await };
                     let done = link.busy_to_the_end(writing).await;
-                    written.map_err(Error::local("cannot write", std::path::Path::new(PIPE)))?;
+                    written.map_err(Error::local("cannot write", Path::new(PIPE)))?;
                     self.whole.update(&bytes);
                     done?;
                     observer.event(&Event::Moved {

@@ -1,7 +1,7 @@
 //! Uploading a list: small files one after another without waiting, large ones each with its resume.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -11,10 +11,12 @@ use tokio::task::JoinHandle;
 
 use crate::batch::{Batch, Item};
 use crate::conflict::{decide, identical};
+use crate::items::Slot;
 use crate::link::{Incoming, Link, unexpected, wrong_reply};
 use crate::observer::{Decision, TransferId};
 use crate::source::Source;
 use crate::upload::{Tally, Upload, blocking, proven};
+use crate::walk::walk_local;
 use crate::{Client, Error, Outcome, PutItem, RemotePath, Resume, TransferOptions};
 
 /// How many requests may be on the way without an answer: more than a fast line carries in a long round trip.
@@ -28,6 +30,9 @@ const BATCH_BYTES: u64 = 2 * 1024 * 1024;
 /// How many times that is read ahead.
 const BATCHES: usize = 2;
 
+/// How many steps are planned at the most, such as directories without files.
+const MAX_STEPS: usize = 64;
+
 /// Queued bytes that are worth a system call.
 const FLUSH_BYTES: usize = 128 * 1024;
 
@@ -39,9 +44,22 @@ impl Client {
     /// A dropped upload leaves what was sent staged on the server, to be resumed.
     pub async fn put(&mut self, items: Vec<PutItem>, options: &TransferOptions) -> Vec<Outcome> {
         let observer = Arc::clone(&self.observer);
-        let mut batch = Batch::new(items, options, &observer);
+        let mut batch = Batch::listed(items, options, &observer).keeping_outcomes();
         self.work_off(&mut batch).await;
         batch.outcomes()
+    }
+
+    /// Uploads files and trees, each to its path on the server, and sends the first files while the trees are
+    /// still walked. Symbolic links are followed when named, not when met in a tree; those, FIFOs, sockets and
+    /// devices are passed over. Otherwise as [`Client::put`], but what becomes of each item is told to the observer
+    /// only, so that a tree may have any size.
+    ///
+    /// # Cancel safety
+    /// As [`Client::put`].
+    pub async fn put_trees(&mut self, trees: Vec<(PathBuf, RemotePath)>, options: &TransferOptions) {
+        let observer = Arc::clone(&self.observer);
+        let mut batch = Batch::walked(walk_local(trees), options, &observer);
+        self.work_off(&mut batch).await;
     }
 }
 
@@ -79,9 +97,58 @@ enum Step {
     Directory(usize),
     Large(usize),
     Small(Vec<usize>),
+    /// Small files that are being read.
+    Loading(Loading),
 }
 
 type Loading = JoinHandle<Vec<(usize, Result<Option<Small>, Error>)>>;
+
+/// What to do next, in order, as far as it is planned.
+#[derive(Default)]
+struct Steps {
+    queue: VecDeque<Step>,
+    /// Bytes of the last batch of small files.
+    bytes: u64,
+    /// Up to which item.
+    planned: usize,
+}
+
+impl Steps {
+    /// Whether more steps would be of use: those that can be loaded now are fewer than are loaded ahead.
+    fn are_few(&self) -> bool {
+        let loadable = self.loadable().count();
+        loadable <= BATCHES
+            && self.queue.len() < MAX_STEPS
+            && !self.queue.iter().any(|step| matches!(step, Step::Large(_)))
+    }
+
+    /// Batches before the next large file.
+    fn loadable(&self) -> impl Iterator<Item = usize> {
+        let before = self
+            .queue
+            .iter()
+            .enumerate()
+            .take_while(|(_, step)| !matches!(step, Step::Large(_)));
+        before.filter_map(|(place, step)| matches!(step, Step::Small(_) | Step::Loading(_)).then_some(place))
+    }
+
+    fn add(&mut self, index: usize, item: &PutItem, is_small: bool) {
+        match (item.kind, self.queue.back_mut()) {
+            (Kind::Dir, _) => self.queue.push_back(Step::Directory(index)),
+            (_, Some(Step::Small(batch)))
+                if is_small && batch.len() < BATCH_FILES && self.bytes + item.size <= BATCH_BYTES =>
+            {
+                self.bytes += item.size;
+                batch.push(index);
+            }
+            _ if is_small => {
+                self.bytes = item.size;
+                self.queue.push_back(Step::Small(vec![index]));
+            }
+            _ => self.queue.push_back(Step::Large(index)),
+        }
+    }
+}
 
 impl Item for PutItem {
     fn local(&self) -> &Path {
@@ -107,97 +174,113 @@ impl Item for PutItem {
 
 impl Batch<'_, PutItem> {
     async fn run(&mut self, link: &mut Link) -> Result<(), Error> {
-        // A second round is for files that met an existing target and may replace it.
-        while !self.is_done() {
-            let mut steps: VecDeque<Step> = self.plan(link.small_put_bytes());
-            let mut line = Line::default();
-            let mut loading = VecDeque::new();
-            loop {
-                self.load_ahead(&steps, &mut loading);
-                let Some(step) = steps.pop_front() else { break };
-                match step {
-                    Step::Directory(index) => {
-                        let path = self.items[index].remote.as_wire().to_owned();
-                        let id = link.request(Op::Mkdir { path, parents: true })?;
-                        self.sent(link, &mut line, InFlight { id, index, small: None }).await?;
-                    }
-                    Step::Large(index) => {
-                        self.settle(link, &mut line).await?;
-                        self.large(link, index).await?;
-                    }
-                    Step::Small(indices) => {
-                        let batch = loading.pop_front().unwrap_or_else(|| self.load(indices));
-                        let batch = link.busy(batch).await?.expect("reading a file does not panic");
-                        self.load_ahead(&steps, &mut loading);
-                        for (index, loaded) in batch {
-                            match loaded {
-                                Ok(Some(small)) => self.small(link, &mut line, index, small).await?,
-                                // It grew since it was listed.
-                                Ok(None) => {
-                                    self.settle(link, &mut line).await?;
-                                    self.large(link, index).await?;
-                                }
-                                Err(error) => {
-                                    self.begin(index);
-                                    self.finish(index, Err(error));
-                                }
-                            }
-                        }
-                    }
-                }
-            }
-            self.settle(link, &mut line).await?;
+        // Another round is for files that met an existing target and may replace it.
+        while !self.items.are_done() {
+            self.round(link).await?;
         }
         Ok(())
     }
 
-    fn plan(&self, small_bytes: u64) -> VecDeque<Step> {
-        let mut steps = VecDeque::new();
-        let mut bytes = 0;
-        for (index, item) in self.items.iter().enumerate() {
-            if self.states[index].result.is_some() {
+    /// Works through what is not done, and through as much more of the list as may be held.
+    async fn round(&mut self, link: &mut Link) -> Result<(), Error> {
+        let mut steps = Steps::default();
+        let mut line = Line::default();
+        loop {
+            self.plan(&mut steps, link.small_put_bytes());
+            self.load_ahead(&mut steps);
+            let Some(step) = steps.queue.pop_front() else {
+                if self.items.is_exhausted() || self.items.is_full() {
+                    break;
+                }
+                self.await_more(link, &mut line).await?;
                 continue;
-            }
-            // A file that may be staged already is worth the question.
-            let is_small = item.size <= small_bytes && self.options.resume != Resume::Always;
-            match (item.kind, steps.back_mut()) {
-                (Kind::Dir, _) => steps.push_back(Step::Directory(index)),
-                (_, Some(Step::Small(batch)))
-                    if is_small && batch.len() < BATCH_FILES && bytes + item.size <= BATCH_BYTES =>
-                {
-                    bytes += item.size;
-                    batch.push(index);
+            };
+            match step {
+                Step::Directory(index) => {
+                    let path = self.items[index].item.remote.as_wire().to_owned();
+                    let id = link.request(Op::Mkdir { path, parents: true })?;
+                    self.sent(link, &mut line, InFlight { id, index, small: None }).await?;
                 }
-                _ if is_small => {
-                    bytes = item.size;
-                    steps.push_back(Step::Small(vec![index]));
+                Step::Large(index) => {
+                    self.settle(link, &mut line).await?;
+                    self.large(link, index).await?;
                 }
-                _ => steps.push_back(Step::Large(index)),
+                Step::Small(indices) => {
+                    let loading = self.load(&indices);
+                    self.batch(link, &mut line, loading).await?;
+                }
+                Step::Loading(loading) => self.batch(link, &mut line, loading).await?,
             }
         }
-        steps
+        self.settle(link, &mut line).await
+    }
+
+    /// Takes in what is known of the list, and makes steps of it.
+    fn plan(&mut self, steps: &mut Steps, small_bytes: u64) {
+        steps.planned = steps.planned.max(self.items.range().start);
+        while steps.are_few() {
+            let index = steps.planned;
+            if index < self.items.range().end {
+                steps.planned += 1;
+                if self.items.is_open(index) {
+                    let item = &self.items[index].item;
+                    // A file that may be staged already is worth the question.
+                    let is_small = item.size <= small_bytes && self.options.resume != Resume::Always;
+                    steps.add(index, item, is_small);
+                }
+                continue;
+            }
+            let found = if self.items.is_full() {
+                Vec::new()
+            } else {
+                self.items.ready()
+            };
+            if found.is_empty() {
+                return;
+            }
+            self.take_in(found);
+        }
+    }
+
+    /// Waits for the walk to find more, and takes answers meanwhile.
+    async fn await_more(&mut self, link: &mut Link, line: &mut Line) -> Result<(), Error> {
+        self.push(link, line).await?;
+        let found = loop {
+            if line.requests.is_empty() {
+                break link.busy(self.items.more()).await?;
+            }
+            tokio::select! {
+                biased;
+                found = self.items.more() => break found,
+                incoming = link.receive() => self.arrived(line, incoming?)?,
+            }
+        };
+        self.take_in(found);
+        Ok(())
     }
 
     /// Reads the small files of the next steps while those before them are sent.
-    fn load_ahead(&self, steps: &VecDeque<Step>, loading: &mut VecDeque<Loading>) {
-        let next = steps.iter().take_while(|step| !matches!(step, Step::Large(_)));
-        let small = next.filter_map(|step| match step {
-            Step::Small(indices) => Some(indices),
-            _ => None,
-        });
-        for indices in small.take(BATCHES).skip(loading.len()) {
-            loading.push_back(self.load(indices.clone()));
+    fn load_ahead(&self, steps: &mut Steps) {
+        let next: Vec<_> = steps.loadable().take(BATCHES).collect();
+        for place in next {
+            if let Step::Small(indices) = &steps.queue[place] {
+                steps.queue[place] = Step::Loading(self.load(indices));
+            }
         }
     }
 
     /// Reads and hashes small files on a thread of its own.
-    fn load(&self, indices: Vec<usize>) -> Loading {
-        let (items, algorithm) = (Arc::clone(&self.items), self.options.algorithm);
+    fn load(&self, indices: &[usize]) -> Loading {
+        let items: Vec<_> = indices
+            .iter()
+            .map(|index| (*index, Arc::clone(&self.items[*index].item)))
+            .collect();
+        let algorithm = self.options.algorithm;
         tokio::task::spawn_blocking(move || {
-            let load = |index: usize| -> Result<Option<Small>, Error> {
-                let source = Source::open(&items[index].local)?;
+            let load = |item: &PutItem| -> Result<Option<Small>, Error> {
+                let source = Source::open(&item.local)?;
                 let (size, mtime) = (source.size(), source.mtime());
-                if size > items[index].size.max(ftp_proto::MAX_DATA_BYTES as u64) {
+                if size > item.size.max(ftp_proto::MAX_DATA_BYTES as u64) {
                     return Ok(None);
                 }
                 let frame = source.chunk(0, usize::try_from(size).expect("small"))?;
@@ -210,8 +293,24 @@ impl Batch<'_, PutItem> {
                     digest,
                 }))
             };
-            indices.into_iter().map(|index| (index, load(index))).collect()
+            items.into_iter().map(|(index, item)| (index, load(&item))).collect()
         })
+    }
+
+    /// Sends small files once they are read.
+    async fn batch(&mut self, link: &mut Link, line: &mut Line, loading: Loading) -> Result<(), Error> {
+        for (index, loaded) in link.busy(loading).await?.expect("reading a file does not panic") {
+            match loaded {
+                Ok(Some(small)) => self.small(link, line, index, small).await?,
+                // It grew since it was listed.
+                Ok(None) => {
+                    self.settle(link, line).await?;
+                    self.large(link, index).await?;
+                }
+                Err(error) => self.finish(index, Err(error)),
+            }
+        }
+        Ok(())
     }
 
     async fn small(&mut self, link: &mut Link, line: &mut Line, index: usize, small: Small) -> Result<(), Error> {
@@ -227,11 +326,11 @@ impl Batch<'_, PutItem> {
             return self.large(link, index).await;
         }
         let requested = link.request(Op::Put {
-            path: self.items[index].remote.as_wire().to_owned(),
+            path: self.items[index].item.remote.as_wire().to_owned(),
             size: Some(size),
             mtime: Some(mtime),
             digest: self.options.algorithm,
-            replace: self.states[index].replace,
+            replace: self.items[index].state.replace,
             parents: self.options.parents,
             ask: false,
             resume: ResumeMode::Never,
@@ -247,7 +346,7 @@ impl Batch<'_, PutItem> {
             link.data(&seal_data(frame)?);
         }
         link.part(id, Op::End { length: size, digest })?;
-        self.states[index].tally.moved = size;
+        self.items[index].state.tally.moved = size;
         let small = Some((size, digest));
         self.sent(link, line, InFlight { id, index, small }).await
     }
@@ -272,8 +371,7 @@ impl Batch<'_, PutItem> {
         // Until it says so: what has left the queue may still wait to be encrypted and sent.
         loop {
             match link.flush_unless_answered().await? {
-                Some(Incoming::Reply(Reply { id, re })) if line.is_next(id) => self.answered(line, re)?,
-                Some(other) => return Err(unexpected(&other)),
+                Some(incoming) => self.arrived(line, incoming)?,
                 None => return Ok(()),
             }
         }
@@ -281,7 +379,12 @@ impl Batch<'_, PutItem> {
 
     /// Waits for the next answer.
     async fn take_answer(&mut self, link: &mut Link, line: &mut Line) -> Result<(), Error> {
-        match link.receive().await? {
+        let incoming = link.receive().await?;
+        self.arrived(line, incoming)
+    }
+
+    fn arrived(&mut self, line: &mut Line, incoming: Incoming) -> Result<(), Error> {
+        match incoming {
             Incoming::Reply(Reply { id, re }) if line.is_next(id) => self.answered(line, re),
             other => Err(unexpected(&other)),
         }
@@ -295,7 +398,7 @@ impl Batch<'_, PutItem> {
             self.take_answer(link, line).await?;
         }
         for (index, error) in std::mem::take(&mut line.existing) {
-            let path = self.items[index].local.clone();
+            let path = self.items[index].item.local.clone();
             match blocking(move || Source::open(&path)).await {
                 Ok(source) => self.exists(link, index, &Arc::new(source), error).await?,
                 Err(error) => self.finish(index, Err(error)),
@@ -332,7 +435,7 @@ impl Batch<'_, PutItem> {
 
     async fn large(&mut self, link: &mut Link, index: usize) -> Result<(), Error> {
         self.begin(index);
-        let path = self.items[index].local.clone();
+        let path = self.items[index].item.local.clone();
         let source = match blocking(move || Source::open(&path)).await {
             Ok(source) => Arc::new(source),
             Err(error) => {
@@ -343,13 +446,12 @@ impl Batch<'_, PutItem> {
         if self.settled_by_asking(link, index, &source).await? {
             return Ok(());
         }
-        let items = Arc::clone(&self.items);
         let resume = self.attempt(index);
-        let state = &mut self.states[index];
+        let Slot { item, state } = &mut self.items[index];
         let upload = Upload {
             id: index as TransferId,
             source: Arc::clone(&source),
-            remote: &items[index].remote,
+            remote: &item.remote,
             options: self.options,
             resume,
             replace: state.replace,
@@ -368,11 +470,11 @@ impl Batch<'_, PutItem> {
 
     /// After a lost answer: whether the server has stored what was promised.
     async fn settled_by_asking(&mut self, link: &mut Link, index: usize, source: &Source) -> Result<bool, Error> {
-        let Some(promised) = self.states[index].promised else {
+        let Some(promised) = self.items[index].state.promised else {
             return Ok(false);
         };
-        let found = found_on_server(link, &self.items[index].remote, source, promised.algorithm()).await?;
-        self.states[index].promised = None;
+        let found = found_on_server(link, &self.items[index].item.remote, source, promised.algorithm()).await?;
+        self.items[index].state.promised = None;
         match found {
             // The same bytes under another time were there before.
             Some((entry, digest)) if digest == promised && entry.mtime == source.mtime() => {
@@ -380,7 +482,7 @@ impl Batch<'_, PutItem> {
                     size: entry.size,
                     mtime: entry.mtime,
                     digest,
-                    replaced: self.states[index].replace,
+                    replaced: self.items[index].state.replace,
                 };
                 self.stored(index, &stored, false);
                 Ok(true)
@@ -395,14 +497,14 @@ impl Batch<'_, PutItem> {
             return Err(error);
         };
         // It was allowed to replace it, and refuses all the same: asking again would never end.
-        let entry = fault.existing.clone().filter(|_| !self.states[index].replace);
+        let entry = fault.existing.clone().filter(|_| !self.items[index].state.replace);
         let Some(entry) = entry else {
             self.finish(index, Err(error));
             return Ok(());
         };
         match identical(link, source, &entry).await {
             Ok(Some(digest)) => {
-                self.states[index].tally = Tally {
+                self.items[index].state.tally = Tally {
                     kept: source.size(),
                     ..Tally::default()
                 };
@@ -422,10 +524,10 @@ impl Batch<'_, PutItem> {
             }
             Err(error) => return Err(error),
         }
-        let item = &self.items[index];
+        let item = Arc::clone(&self.items[index].item);
         let local = Some((source.size(), source.mtime()));
         match decide(link, self.observer, &item.local, local, &item.remote, &entry, true).await? {
-            Decision::Replace => self.states[index].replace = true,
+            Decision::Replace => self.items[index].state.replace = true,
             Decision::Keep => self.finish(index, Err(error)),
         }
         Ok(())

@@ -1,14 +1,16 @@
 //! Turning trees into lists: directories before what is in them.
 
 use std::collections::{HashSet, VecDeque};
-use std::path::Path;
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ftp_proto::{Entry, Kind, Op, Page, Re, Reply};
+use tokio::sync::mpsc;
 
+use crate::items::{CHUNK_ITEMS, CHUNKS_AHEAD, Found};
 use crate::link::{Incoming, Link, unexpected, wrong_reply};
 use crate::path::file_name;
-use crate::upload::blocking;
 use crate::{Client, Error, GetItem, ListLimit, PutItem, RemotePath};
 
 /// The deepest tree that is walked; deeper ones are loops or attacks.
@@ -19,25 +21,6 @@ const MAX_DEPTH: usize = 128;
 const ASKED_DIRECTORIES: usize = 64;
 
 impl Client {
-    /// Lists a local file or tree for [`Client::put`]. Symbolic links are followed when named, not when
-    /// met in a tree; those, FIFOs, sockets and devices are passed over and come back as errors beside the list.
-    ///
-    /// # Errors
-    /// [`Error::Local`] when `local` itself can not be read.
-    ///
-    /// # Cancel safety
-    /// Safe.
-    pub async fn walk_local(local: &Path, remote: &RemotePath) -> Result<(Vec<PutItem>, Vec<Error>), Error> {
-        let (local, remote) = (local.to_path_buf(), remote.clone());
-        blocking(move || {
-            let metadata = std::fs::metadata(&local).map_err(Error::local("cannot open", &local))?;
-            let mut walk = LocalWalk::default();
-            walk.visit(&local, remote, &metadata, 0);
-            Ok((walk.items, walk.errors))
-        })
-        .await
-    }
-
     /// Lists a file or tree on the server for [`Client::get`]. Symbolic links, FIFOs and the like that are
     /// met in a tree are passed over and come back beside the list.
     ///
@@ -192,50 +175,101 @@ impl RemoteTree {
     }
 }
 
-#[derive(Default)]
+/// Walks local files and trees on a thread of its own, directories before what is in them, for as long as
+/// somebody takes what it finds.
+pub(crate) fn walk_local(trees: Vec<(PathBuf, RemotePath)>) -> mpsc::Receiver<Vec<Found<PutItem>>> {
+    let (found, walked) = mpsc::channel(CHUNKS_AHEAD);
+    tokio::task::spawn_blocking(move || {
+        let mut walk = LocalWalk {
+            chunk: Vec::with_capacity(CHUNK_ITEMS),
+            found,
+        };
+        let whole = trees
+            .into_iter()
+            .try_for_each(|(local, remote)| walk.tree(local, remote));
+        // Whoever is gone wants nothing more.
+        let _ = whole.and_then(|()| walk.hand_over());
+    });
+    walked
+}
+
+/// Nobody takes what is found any more.
+struct Unwanted;
+
 struct LocalWalk {
-    items: Vec<PutItem>,
-    errors: Vec<Error>,
+    chunk: Vec<Found<PutItem>>,
+    found: mpsc::Sender<Vec<Found<PutItem>>>,
 }
 
 impl LocalWalk {
-    fn visit(&mut self, local: &Path, remote: RemotePath, metadata: &std::fs::Metadata, depth: usize) {
-        if metadata.is_file() {
-            self.items.push(PutItem {
-                local: local.to_path_buf(),
-                remote,
-                kind: Kind::File,
-                size: metadata.len(),
-            });
-        } else if metadata.is_dir() {
-            self.items.push(PutItem {
-                local: local.to_path_buf(),
-                remote: remote.clone(),
-                kind: Kind::Dir,
-                size: 0,
-            });
-            if let Err(error) = self.directory(local, &remote, depth) {
-                self.errors.push(Error::local("cannot list", local)(error));
-            }
-        } else {
-            self.errors.push(Error::NotAFile(local.to_path_buf()));
+    fn tree(&mut self, local: PathBuf, remote: RemotePath) -> Result<(), Unwanted> {
+        match std::fs::metadata(&local) {
+            Ok(metadata) => self.visit(local, remote, &metadata, 0),
+            Err(error) => self.pass_over(&local, Error::local("cannot open", &local)(error)),
         }
     }
 
-    fn directory(&mut self, local: &Path, remote: &RemotePath, depth: usize) -> std::io::Result<()> {
-        if depth >= MAX_DEPTH {
-            return Err(rustix::io::Errno::LOOP.into());
+    fn visit(&mut self, local: PathBuf, remote: RemotePath, metadata: &Metadata, depth: usize) -> Result<(), Unwanted> {
+        let kind = match metadata.file_type() {
+            kind if kind.is_dir() => Kind::Dir,
+            kind if kind.is_file() => Kind::File,
+            _ => return self.pass_over(&local, Error::NotAFile(local.clone())),
+        };
+        let item = PutItem {
+            local,
+            remote,
+            kind,
+            size: if kind == Kind::Dir { 0 } else { metadata.len() },
+        };
+        let directory = (kind == Kind::Dir).then(|| (item.local.clone(), item.remote.clone()));
+        self.add(Found::Item(item))?;
+        match directory {
+            Some((local, remote)) => self.directory(&local, &remote, depth),
+            None => Ok(()),
         }
-        for entry in std::fs::read_dir(local)? {
-            let entry = entry?;
+    }
+
+    fn directory(&mut self, local: &Path, remote: &RemotePath, depth: usize) -> Result<(), Unwanted> {
+        if depth >= MAX_DEPTH {
+            return self.pass_over(
+                local,
+                Error::local("cannot list", local)(rustix::io::Errno::LOOP.into()),
+            );
+        }
+        let entries = match std::fs::read_dir(local) {
+            Ok(entries) => entries,
+            Err(error) => return self.pass_over(local, Error::local("cannot list", local)(error)),
+        };
+        for entry in entries {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => return self.pass_over(local, Error::local("cannot list", local)(error)),
+            };
             let path = entry.path();
             let name = RemotePath::new(&entry.file_name());
             match entry.metadata() {
-                Ok(metadata) => self.visit(&path, remote.join(name.as_wire()), &metadata, depth + 1),
-                Err(error) => self.errors.push(Error::local("cannot read", &path)(error)),
+                Ok(metadata) => self.visit(path, remote.join(name.as_wire()), &metadata, depth + 1)?,
+                Err(error) => self.pass_over(&path, Error::local("cannot read", &path)(error))?,
             }
         }
         Ok(())
+    }
+
+    fn pass_over(&mut self, path: &Path, error: Error) -> Result<(), Unwanted> {
+        self.add(Found::PassedOver(path.to_path_buf(), Box::new(error)))
+    }
+
+    fn add(&mut self, found: Found<PutItem>) -> Result<(), Unwanted> {
+        self.chunk.push(found);
+        if self.chunk.len() >= CHUNK_ITEMS {
+            self.hand_over()?;
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self) -> Result<(), Unwanted> {
+        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK_ITEMS));
+        self.found.blocking_send(chunk).map_err(|_| Unwanted)
     }
 }
 
@@ -249,9 +283,18 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("a/b")).unwrap();
         std::fs::write(dir.path().join("a/b/file"), "x").unwrap();
         std::os::unix::fs::symlink("file", dir.path().join("a/b/link")).unwrap();
-        let (items, errors) = Client::walk_local(dir.path(), &RemotePath::from("/t")).await.unwrap();
-        let remotes: Vec<_> = items.iter().map(|item| item.remote.as_wire()).collect();
+        let mut walked = walk_local(vec![(dir.path().to_path_buf(), RemotePath::from("/t"))]);
+        let (mut remotes, mut errors) = (Vec::new(), Vec::new());
+        while let Some(chunk) = walked.recv().await {
+            for found in chunk {
+                match found {
+                    Found::Item(item) => remotes.push(item.remote.as_wire().to_owned()),
+                    Found::PassedOver(path, error) => errors.push((path, error)),
+                }
+            }
+        }
         assert_eq!(remotes, ["/t", "/t/a", "/t/a/b", "/t/a/b/file"]);
-        assert!(matches!(&errors[..], [Error::NotAFile(_)]));
+        let link = dir.path().join("a/b/link");
+        assert!(matches!(&errors[..], [(path, error)] if *path == link && matches!(**error, Error::NotAFile(_))));
     }
 }

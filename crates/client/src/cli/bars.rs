@@ -33,6 +33,8 @@ pub(crate) struct Bars {
     total: Option<Row>,
     files: u64,
     finished: u64,
+    /// Bytes of failed files, which do not move any more.
+    lost: u64,
 }
 
 /// A running transfer, with or without a bar of its own.
@@ -54,12 +56,14 @@ impl Bars {
             total: None,
             files: 0,
             finished: 0,
+            lost: 0,
         }
     }
 
     /// So many files and bytes will move; a total is shown for more than one.
     pub(crate) fn planned(&mut self, files: u64, bytes: u64) {
         self.files = files;
+        let bytes = bytes.saturating_sub(self.lost);
         if files > 1 {
             let multi = &self.multi;
             let total = self
@@ -152,6 +156,7 @@ impl Bars {
                     total.credit(rest);
                 } else {
                     total.shrink(rest);
+                    self.lost += rest;
                 }
             }
         }
@@ -178,6 +183,7 @@ impl Bars {
         self.rows = 0;
         self.files = 0;
         self.finished = 0;
+        self.lost = 0;
     }
 
     fn phase(&self, id: TransferId, phase: Phase) {

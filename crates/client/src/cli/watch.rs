@@ -1,19 +1,19 @@
 //! Whoever watches transfers: shows their bars, prints their results, asks about conflicts.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use ftp_client::{Conflict, Decision, Error, Event, Observer, Outcome, RemotePath, Timestamp, TransferId, Transferred};
+use ftp_client::{Conflict, Decision, Ends, Error, Event, Observer, RemotePath, Timestamp, TransferId, Transferred};
 
 use super::bars::Bars;
 use super::exit::Exit;
 use super::failure::{Done, Failure, Situation, Stop, reason};
 use super::format;
-use super::json::{Ends, Figures, TransferLine, wire_bytes};
+use super::json::{self, Figures, TransferLine, wire_bytes};
 use super::output::Output;
 use super::prompt::{self, Prompt};
 use super::quote::quoted;
@@ -37,8 +37,6 @@ pub(crate) struct Watch {
 pub(crate) struct Batch {
     /// `put` or `get`.
     pub(crate) command: &'static str,
-    /// Both ends of each item; a transfer's id is its index.
-    pub(crate) items: Vec<(PathBuf, RemotePath)>,
     /// What hints depend on.
     pub(crate) situation: Situation,
 }
@@ -49,8 +47,6 @@ struct State {
     batch: Batch,
     /// Names of running transfers, quoted.
     names: HashMap<TransferId, String>,
-    /// Items whose outcome was printed.
-    told: HashSet<usize>,
     /// The figures of conflicts that were decided on, by remote path.
     conflicts: HashMap<RemotePath, String>,
     worst: Exit,
@@ -69,11 +65,9 @@ impl Watch {
                 bars,
                 batch: Batch {
                     command: "",
-                    items: Vec::new(),
                     situation: Situation::default(),
                 },
                 names: HashMap::new(),
-                told: HashSet::new(),
                 conflicts: HashMap::new(),
                 worst: Exit::Done,
                 closed: false,
@@ -87,7 +81,6 @@ impl Watch {
         let mut state = self.lock();
         state.batch = batch;
         state.names.clear();
-        state.told.clear();
         state.conflicts.clear();
         state.worst = Exit::Done;
         state.closed = false;
@@ -124,18 +117,9 @@ pub(crate) struct Watching {
 }
 
 impl Watching {
-    /// Tells of outcomes that no event told of, and sums up.
-    pub(crate) fn finish(self, outcomes: &[Outcome]) -> Done {
-        let mut state = self.watch.lock();
-        for (index, outcome) in outcomes.iter().enumerate() {
-            if state.told.insert(index) {
-                match &outcome.result {
-                    Ok(Some(result)) => state.succeeded(index, result, &self.watch.output),
-                    Ok(None) => state.made_directory(index, &self.watch.output),
-                    Err(error) => state.failed(index, error, &self.watch.output),
-                }
-            }
-        }
+    /// How the call ended, by all that was told of it.
+    pub(crate) fn finish(self) -> Done {
+        let state = self.watch.lock();
         match (state.worst, state.closed) {
             (Exit::Done, false) => Ok(()),
             (Exit::Done, true) => Err(Stop::Closed),
@@ -156,8 +140,8 @@ impl Observer for Watch {
         let mut state = self.lock();
         match event {
             Event::Planned { files, bytes } => state.bars.planned(*files, *bytes),
-            Event::Started { id, name, size } => {
-                let name = quoted(&wire_bytes(name));
+            Event::Started { id, ends, size } => {
+                let name = quoted(&wire_bytes(ends.remote.file_name_wire()));
                 state.bars.started(*id, &name, *size);
                 state.names.insert(*id, name);
             }
@@ -195,18 +179,16 @@ impl Observer for Watch {
                     reason(cause)
                 ));
             }
-            Event::Finished { id, result } => {
-                state.bars.ended(*id, true);
-                let index = index(*id);
-                state.succeeded(index, result, &self.output);
-                state.told.insert(index);
+            Event::Finished { id, ends, result } => {
+                state.ended(*id, true);
+                state.succeeded(*ends, result, &self.output);
             }
-            Event::Failed { id, error } => {
-                state.bars.ended(*id, false);
-                let index = index(*id);
-                state.failed(index, error, &self.output);
-                state.told.insert(index);
+            Event::Failed { id, ends, error } => {
+                state.ended(*id, false);
+                state.failed(*ends, error, &self.output);
             }
+            Event::DirectoryMade { ends } => state.made_directory(*ends, &self.output),
+            Event::PassedOver { path, error } => state.passed_over(path, error, &self.output),
             // Events of a later version of the library.
             _ => {}
         }
@@ -219,47 +201,43 @@ impl Observer for Watch {
     }
 }
 
-fn index(id: TransferId) -> usize {
-    usize::try_from(id).unwrap_or(usize::MAX)
-}
-
 impl State {
     fn name(&self, id: TransferId) -> &str {
         self.names.get(&id).map_or("", String::as_str)
     }
 
+    fn ended(&mut self, id: TransferId, succeeded: bool) {
+        self.bars.ended(id, succeeded);
+        self.names.remove(&id);
+    }
+
     /// The name under which an item's outcome is told: its target as the user would type it.
-    fn target(&self, index: usize) -> Vec<u8> {
-        match self.batch.items.get(index) {
-            Some((_, remote)) if self.batch.command == "put" => remote.to_os_string().into_encoded_bytes(),
-            Some((local, _)) => local.as_os_str().as_encoded_bytes().to_vec(),
-            None => Vec::new(),
+    fn target(&self, ends: Ends<'_>) -> Vec<u8> {
+        match self.batch.command {
+            "put" => ends.remote.to_os_string().into_encoded_bytes(),
+            _ => ends.local.as_os_str().as_encoded_bytes().to_vec(),
         }
     }
 
     /// The name under which an item's failure is told: its source.
-    fn source(&self, index: usize) -> Vec<u8> {
-        match self.batch.items.get(index) {
-            Some((local, _)) if self.batch.command == "put" => local.as_os_str().as_encoded_bytes().to_vec(),
-            Some((_, remote)) => remote.to_os_string().into_encoded_bytes(),
-            None => Vec::new(),
+    fn source(&self, ends: Ends<'_>) -> Vec<u8> {
+        match self.batch.command {
+            "put" => ends.local.as_os_str().as_encoded_bytes().to_vec(),
+            _ => ends.remote.to_os_string().into_encoded_bytes(),
         }
     }
 
-    fn ends(&self, index: usize) -> Ends {
-        let target = self.target(index);
+    fn names(&self, ends: Ends<'_>) -> json::Ends {
+        let target = self.target(ends);
         let name = target.rsplit(|byte| *byte == b'/').next().unwrap_or(&target);
-        match self.batch.items.get(index) {
-            Some((local, remote)) => Ends::new(
-                name,
-                local.as_os_str().as_encoded_bytes(),
-                remote.to_os_string().as_encoded_bytes(),
-            ),
-            None => Ends::new(name, b"", b""),
-        }
+        json::Ends::new(
+            name,
+            ends.local.as_os_str().as_encoded_bytes(),
+            ends.remote.to_os_string().as_encoded_bytes(),
+        )
     }
 
-    fn succeeded(&mut self, index: usize, result: &Transferred, output: &Output) {
+    fn succeeded(&mut self, ends: Ends<'_>, result: &Transferred, output: &Output) {
         let printed = if output.is_json() {
             output.object(&TransferLine {
                 command: self.batch.command,
@@ -270,22 +248,22 @@ impl State {
                 } else {
                     "transferred"
                 },
-                ends: self.ends(index),
+                ends: self.names(ends),
                 figures: Some(result.into()),
                 error: None,
             })
         } else {
-            output.line(&result_text(&quoted(&self.target(index)), result))
+            output.line(&result_text(&quoted(&self.target(ends)), result))
         };
         self.printed(printed, output);
     }
 
-    fn made_directory(&mut self, index: usize, output: &Output) {
+    fn made_directory(&mut self, ends: Ends<'_>, output: &Output) {
         if output.is_json() {
             let printed = output.object(&TransferLine {
                 command: self.batch.command,
                 outcome: "directory",
-                ends: self.ends(index),
+                ends: self.names(ends),
                 figures: None::<Figures>,
                 error: None,
             });
@@ -293,14 +271,18 @@ impl State {
         }
     }
 
-    fn failed(&mut self, index: usize, error: &Error, output: &Output) {
-        let failure = self.failure(index, error);
+    fn failed(&mut self, ends: Ends<'_>, error: &Error, output: &Output) {
+        if matches!(error, Error::Local { source, .. } if source.kind() == io::ErrorKind::BrokenPipe) {
+            self.closed = true;
+            return;
+        }
+        let failure = self.failure(ends, error);
         self.worst = self.worst.max(failure.exit);
         let printed = if output.is_json() {
             output.object(&TransferLine {
                 command: self.batch.command,
                 outcome: "failed",
-                ends: self.ends(index),
+                ends: self.names(ends),
                 figures: None,
                 error: Some((&failure).into()),
             })
@@ -308,6 +290,13 @@ impl State {
             output.failure(&failure)
         };
         self.printed(printed, output);
+    }
+
+    fn passed_over(&mut self, path: &Path, error: &Error, output: &Output) {
+        let subject = path.as_os_str().as_encoded_bytes();
+        let failure = Failure::of(self.batch.command, subject, error, &self.batch.situation);
+        self.worst = self.worst.max(failure.exit);
+        self.printed(output.failure(&failure), output);
     }
 
     fn printed(&mut self, printed: io::Result<()>, output: &Output) {
@@ -321,13 +310,11 @@ impl State {
         }
     }
 
-    fn failure(&self, index: usize, error: &Error) -> Failure {
-        let failure = Failure::of(self.batch.command, &self.source(index), error, &self.batch.situation);
-        let item = self.batch.items.get(index);
-        let decided = item.and_then(|(_, remote)| self.conflicts.get(remote));
-        match (error, decided, item) {
-            (Error::LocalExists(_), Some(figures), _) => failure.with_figures(figures),
-            (Error::Refused(_), _, Some((local, _))) if &*failure.code == "exists" => match local_figures(local) {
+    fn failure(&self, ends: Ends<'_>, error: &Error) -> Failure {
+        let failure = Failure::of(self.batch.command, &self.source(ends), error, &self.batch.situation);
+        match (error, self.conflicts.get(ends.remote)) {
+            (Error::LocalExists(_), Some(figures)) => failure.with_figures(figures),
+            (Error::Refused(_), _) if &*failure.code == "exists" => match local_figures(ends.local) {
                 Some(here) => failure.with_figures(&format!("here: {here}")),
                 None => failure,
             },
@@ -429,35 +416,42 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_are_told_once_and_the_worst_code_counts() {
+    fn the_worst_of_what_was_told_counts_and_a_closed_pipe_is_no_failure() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
             .unwrap();
         let _entered = runtime.enter();
         let watch = Arc::new(Watch::new(Arc::new(Output::new(true, true))));
-        let item = |name: &str| (PathBuf::from(name), RemotePath::from(name));
-        let exists = || Error::LocalExists(PathBuf::from("a"));
-        let watching = watch.begin(Batch {
-            command: "put",
-            items: vec![item("a"), item("b")],
-            situation: Situation::default(),
-        });
-        watch.event(&Event::Failed {
-            id: 0,
-            error: &exists(),
-        });
-        let outcome = |name: &str, error| Outcome {
-            local: PathBuf::from(name),
-            remote: RemotePath::from(name),
-            result: Err(error),
+        let begin = || {
+            watch.begin(Batch {
+                command: "put",
+                situation: Situation::default(),
+            })
         };
-        let outcomes = [outcome("a", exists()), outcome("b", Error::Closed)];
-        let told_before = watch.lock().told.len();
-        assert!(matches!(
-            watching.finish(&outcomes),
-            Err(Stop::Reported(Exit::Connection))
-        ));
-        assert_eq!((told_before, watch.lock().told.len()), (1, 2));
+        let fail = |error: &Error| {
+            let ends = Ends {
+                local: Path::new("a"),
+                remote: &RemotePath::from("b"),
+            };
+            watch.event(&Event::Failed { id: 0, ends, error });
+        };
+        let watching = begin();
+        fail(&Error::LocalExists("a".into()));
+        fail(&Error::Closed);
+        let passed_over = Error::NotAFile("c".into());
+        watch.event(&Event::PassedOver {
+            path: Path::new("c"),
+            error: &passed_over,
+        });
+        assert!(matches!(watching.finish(), Err(Stop::Reported(Exit::Connection))));
+        let watching = begin();
+        fail(&Error::Local {
+            what: "cannot write",
+            path: "-".into(),
+            source: io::ErrorKind::BrokenPipe.into(),
+        });
+        assert!(matches!(watching.finish(), Err(Stop::Closed)));
+        assert!(begin().finish().is_ok());
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use ftp_client::{Error, GetItem, Kind, Outcome, RemotePath};
+use ftp_client::{Error, GetItem, Kind, RemotePath};
 use tokio::io::AsyncWriteExt;
 
 use super::super::args::GetArgs;
@@ -46,14 +46,10 @@ pub(super) async fn get(session: &mut Session, args: &GetArgs) -> Done {
     if !items.is_empty() {
         let watching = session.watch.begin(Batch {
             command: "get",
-            items: items
-                .iter()
-                .map(|item| (item.local.clone(), item.remote.clone()))
-                .collect(),
             situation: situation(session, args),
         });
-        let outcomes = session.client.get(items, &args.transfer.options()).await;
-        tally.add_part(watching.finish(&outcomes))?;
+        session.client.get_each(items, &args.transfer.options()).await;
+        tally.add_part(watching.finish())?;
     }
     tally.finish()
 }
@@ -66,27 +62,21 @@ async fn stream(session: &mut Session, args: &GetArgs) -> Done {
             .into());
     };
     let remote = RemotePath::new(name);
-    let local = PathBuf::from("-");
     let watching = session.watch.begin(Batch {
         command: "get",
-        items: vec![(local.clone(), remote.clone())],
         // What went into a pipe can not be resumed.
         situation: session.situation.clone(),
     });
     let mut stdout = Stdout::open();
-    let result = session
-        .client
-        .get_stream(&remote, &mut stdout, &args.transfer.options())
-        .await;
-    if matches!(&result, Err(Error::Local { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe) {
-        return Err(Stop::Closed);
+    let options = args.transfer.options();
+    let received = session.client.get_stream(&remote, &mut stdout, &options);
+    // What became of it was told to the watch.
+    drop(received.await);
+    let done = watching.finish();
+    if !matches!(done, Err(Stop::Closed)) {
+        stdout.flush().await?;
     }
-    stdout.flush().await?;
-    watching.finish(&[Outcome {
-        local,
-        remote,
-        result: result.map(Some),
-    }])
+    done
 }
 
 /// The hints for this transfer: how to go on with it.

@@ -3,9 +3,9 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use ftp_client::{Client, Kind, Outcome, PutItem, RemotePath};
+use ftp_client::RemotePath;
 
 use super::super::args::PutArgs;
 use super::super::exit::Exit;
@@ -33,25 +33,22 @@ pub(super) async fn put(session: &mut Session, args: &PutArgs) -> Done {
     }
 
     let mut tally = Tally::default();
-    let mut items = Vec::new();
+    let mut trees = Vec::new();
     for source in sources {
         let source = Path::new(source);
-        match remote_name(source, &destination) {
-            Ok(remote) => collect(session, source, &remote, args, &mut items, &mut tally).await?,
+        let named = remote_name(source, &destination);
+        match named.and_then(|remote| look(source, args).map(|()| remote)) {
+            Ok(remote) => trees.push((source.to_path_buf(), remote)),
             Err(failure) => tally.add(&failure, &session.output)?,
         }
     }
-    if !items.is_empty() {
+    if !trees.is_empty() {
         let watching = session.watch.begin(Batch {
             command: "put",
-            items: items
-                .iter()
-                .map(|item| (item.local.clone(), item.remote.clone()))
-                .collect(),
             situation: situation(session, args),
         });
-        let outcomes = session.client.put(items, &args.transfer.options()).await;
-        tally.add_part(watching.finish(&outcomes))?;
+        session.client.put_trees(trees, &args.transfer.options()).await;
+        tally.add_part(watching.finish())?;
     }
     tally.finish()
 }
@@ -68,21 +65,15 @@ async fn stream(session: &mut Session, args: &PutArgs) -> Done {
     if nameless || session.is_directory("put", &remote).await? {
         return Err(Failure::usage("standard input has no name of its own: write `put - NAME`").into());
     }
-    let local = PathBuf::from("-");
     let watching = session.watch.begin(Batch {
         command: "put",
-        items: vec![(local.clone(), remote.clone())],
         situation: situation(session, args),
     });
-    let result = session
-        .client
-        .put_stream(tokio::io::stdin(), &remote, &args.transfer.options())
-        .await;
-    watching.finish(&[Outcome {
-        local,
-        remote,
-        result: result.map(Some),
-    }])
+    let options = args.transfer.options();
+    let sent = session.client.put_stream(tokio::io::stdin(), &remote, &options);
+    // What became of it was told to the watch.
+    drop(sent.await);
+    watching.finish()
 }
 
 /// The hints for this transfer: how to go on with it.
@@ -100,54 +91,19 @@ pub(in super::super) fn situation(session: &Session, args: &PutArgs) -> Situatio
     }
 }
 
-/// Adds what a local path stands for.
-async fn collect(
-    session: &Session,
-    source: &Path,
-    remote: &RemotePath,
-    args: &PutArgs,
-    items: &mut Vec<PutItem>,
-    tally: &mut Tally,
-) -> Done {
+/// Whether a local path can be uploaded, before anything is.
+fn look(source: &Path, args: &PutArgs) -> Result<(), Failure> {
     let subject = source.as_os_str().as_bytes();
-    let metadata = match fs::metadata(source) {
-        Ok(metadata) => metadata,
+    match fs::metadata(source) {
+        Ok(metadata) if metadata.is_dir() && !args.transfer.recursive => Err(is_directory("put", subject)),
+        Ok(_) => Ok(()),
         Err(error) => {
             let failure = Failure::local("cannot read", source, &error).about("put", subject);
-            return tally.add(
-                &Failure {
-                    message: error.to_string(),
-                    ..failure
-                },
-                &session.output,
-            );
+            Err(Failure {
+                message: error.to_string(),
+                ..failure
+            })
         }
-    };
-    if !metadata.is_dir() {
-        let kind = if metadata.is_file() { Kind::File } else { Kind::Other };
-        items.push(PutItem {
-            local: source.to_path_buf(),
-            remote: remote.clone(),
-            kind,
-            size: metadata.len(),
-        });
-        return Ok(());
-    }
-    if !args.transfer.recursive {
-        return tally.add(&is_directory("put", subject), &session.output);
-    }
-    match Client::walk_local(source, remote).await {
-        Ok((found, errors)) => {
-            items.extend(found);
-            for error in &errors {
-                tally.add(&Failure::of("put", subject, error, &session.situation), &session.output)?;
-            }
-            Ok(())
-        }
-        Err(error) => tally.add(
-            &Failure::of("put", subject, &error, &session.situation),
-            &session.output,
-        ),
     }
 }
 
