@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ftp_proto::{Kind, Stored};
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 
-use crate::items::{Found, Items, Slot, State};
+use crate::items::{Found, Items, Slot, State, Totals, Walk};
 use crate::link::Link;
 use crate::observer::{Ends, Event, Observer, TransferId};
 use crate::upload::Tally;
@@ -38,10 +38,9 @@ pub(crate) struct Batch<'a, I> {
     pub(crate) progress: u64,
     /// Whether the list is one file.
     pub(crate) is_single: bool,
-    /// Files and bytes that were told of.
-    planned: (u64, u64),
-    /// Whether those are all.
-    is_planned: bool,
+    /// What a walk has found.
+    totals: Option<watch::Receiver<Totals>>,
+    announced: Totals,
     /// Directories that a download has made: nothing else is in them.
     pub(crate) fresh: HashSet<PathBuf>,
     /// The first item whose bytes were written.
@@ -79,32 +78,36 @@ impl Client {
 impl<'a, I: Item> Batch<'a, I> {
     /// A list that is known.
     pub(crate) fn listed(items: Vec<I>, options: &'a TransferOptions, observer: &'a Arc<dyn Observer>) -> Self {
-        let mut batch = Self::new(Items::listed(Vec::new()), options, observer);
-        batch.is_single = items.len() == 1;
-        batch.announce(items.iter());
-        batch.is_planned = true;
-        batch.items = Items::listed(items);
-        batch
+        let mut totals = Totals::default();
+        let files = items.iter().filter(|item| item.kind() != Kind::Dir);
+        files.for_each(|item| totals.add(item.size()));
+        announce(totals, observer);
+        let is_single = items.len() == 1;
+        Self {
+            is_single,
+            ..Self::new(Items::listed(items), None, options, observer)
+        }
     }
 
     /// A list that is still walked.
-    pub(crate) fn walked(
-        found: mpsc::Receiver<Vec<Found<I>>>,
+    pub(crate) fn walked(walk: Walk<I>, options: &'a TransferOptions, observer: &'a Arc<dyn Observer>) -> Self {
+        Self::new(Items::walked(walk.found), Some(walk.totals), options, observer)
+    }
+
+    fn new(
+        items: Items<I>,
+        totals: Option<watch::Receiver<Totals>>,
         options: &'a TransferOptions,
         observer: &'a Arc<dyn Observer>,
     ) -> Self {
-        Self::new(Items::walked(found), options, observer)
-    }
-
-    fn new(items: Items<I>, options: &'a TransferOptions, observer: &'a Arc<dyn Observer>) -> Self {
         Self {
             items,
             options,
             observer,
             progress: 0,
             is_single: false,
-            planned: (0, 0),
-            is_planned: false,
+            totals,
+            announced: Totals::default(),
             fresh: HashSet::new(),
             written: None,
             outcomes: None,
@@ -117,29 +120,14 @@ impl<'a, I: Item> Batch<'a, I> {
         self
     }
 
-    /// Tells that so much more will move.
-    fn announce<'i>(&mut self, items: impl Iterator<Item = &'i I>)
-    where
-        I: 'i,
-    {
-        let (files, bytes) = &mut self.planned;
-        for item in items.filter(|item| item.kind() != Kind::Dir) {
-            *files += 1;
-            // A server may claim any size.
-            *bytes = bytes.saturating_add(item.size());
-        }
-        let (files, bytes) = self.planned;
-        self.observer.event(&Event::Planned { files, bytes });
-    }
-
     /// Takes in more of the list.
     pub(crate) fn take_in(&mut self, found: Vec<Found<I>>) {
-        if !self.is_planned {
-            let items = found.iter().filter_map(|found| match found {
-                Found::Item(item) => Some(item),
-                Found::PassedOver(..) => None,
-            });
-            self.announce(items);
+        if let Some(totals) = &self.totals {
+            let totals = *totals.borrow();
+            if totals != self.announced {
+                self.announced = totals;
+                announce(totals, self.observer);
+            }
         }
         for found in found {
             match found {
@@ -270,6 +258,32 @@ impl<'a, I: Item> Batch<'a, I> {
         let mut outcomes = self.outcomes.unwrap_or_default();
         outcomes.sort_by_key(|(index, _)| *index);
         outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+    }
+}
+
+/// Tells how much will move.
+fn announce(totals: Totals, observer: &Arc<dyn Observer>) {
+    let Totals { files, bytes } = totals;
+    observer.event(&Event::Planned { files, bytes });
+}
+
+/// Tells of what a walk has found while `work` goes on.
+pub(crate) async fn announcing(
+    mut totals: watch::Receiver<Totals>,
+    observer: &Arc<dyn Observer>,
+    work: impl Future<Output = ()>,
+) {
+    let telling = async {
+        while totals.changed().await.is_ok() {
+            let found = *totals.borrow_and_update();
+            announce(found, observer);
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        biased;
+        () = telling => {}
+        () = work => {}
     }
 }
 

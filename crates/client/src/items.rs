@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ftp_digest::Digest;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::Error;
 use crate::upload::Tally;
@@ -25,6 +25,28 @@ pub(crate) enum Found<I> {
     Item(I),
     /// What can not be transferred, and why.
     PassedOver(PathBuf, Box<Error>),
+}
+
+/// How much there is to transfer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Totals {
+    pub(crate) fn add(&mut self, bytes: u64) {
+        self.files += 1;
+        // A server may claim any size.
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+}
+
+/// A walk that goes on.
+pub(crate) struct Walk<I> {
+    pub(crate) found: mpsc::Receiver<Vec<Found<I>>>,
+    /// Of all that was found so far, taken in or not.
+    pub(crate) totals: watch::Receiver<Totals>,
 }
 
 /// Where the items come from.

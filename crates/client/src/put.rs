@@ -9,7 +9,7 @@ use ftp_digest::{Algorithm, Digest, Hasher};
 use ftp_proto::{Code, DATA_HEAD_BYTES, Entry, Kind, Op, Re, Reply, ResumeMode, Stored, Timestamp, seal_data};
 use tokio::task::JoinHandle;
 
-use crate::batch::{Batch, Item};
+use crate::batch::{Batch, Item, announcing};
 use crate::conflict::{decide, identical};
 use crate::items::Slot;
 use crate::link::{Incoming, Link, unexpected, wrong_reply};
@@ -58,8 +58,10 @@ impl Client {
     /// As [`Client::put`].
     pub async fn put_trees(&mut self, trees: Vec<(PathBuf, RemotePath)>, options: &TransferOptions) {
         let observer = Arc::clone(&self.observer);
-        let mut batch = Batch::walked(walk_local(trees), options, &observer);
-        self.work_off(&mut batch).await;
+        let walk = walk_local(trees);
+        let totals = walk.totals.clone();
+        let mut batch = Batch::walked(walk, options, &observer);
+        announcing(totals, &observer, self.work_off(&mut batch)).await;
     }
 }
 

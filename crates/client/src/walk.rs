@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ftp_proto::{Entry, Kind, Op, Page, Re, Reply};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use crate::items::{CHUNK_ITEMS, CHUNKS_AHEAD, Found};
+use crate::items::{CHUNK_ITEMS, CHUNKS_AHEAD, Found, Totals, Walk};
 use crate::link::{Incoming, Link, unexpected, wrong_reply};
 use crate::path::file_name;
 use crate::{Client, Error, GetItem, ListLimit, PutItem, RemotePath};
@@ -177,12 +177,15 @@ impl RemoteTree {
 
 /// Walks local files and trees on a thread of its own, directories before what is in them, for as long as
 /// somebody takes what it finds.
-pub(crate) fn walk_local(trees: Vec<(PathBuf, RemotePath)>) -> mpsc::Receiver<Vec<Found<PutItem>>> {
-    let (found, walked) = mpsc::channel(CHUNKS_AHEAD);
+pub(crate) fn walk_local(trees: Vec<(PathBuf, RemotePath)>) -> Walk<PutItem> {
+    let (sender, found) = mpsc::channel(CHUNKS_AHEAD);
+    let (counter, totals) = watch::channel(Totals::default());
     tokio::task::spawn_blocking(move || {
         let mut walk = LocalWalk {
             chunk: Vec::with_capacity(CHUNK_ITEMS),
-            found,
+            sender,
+            totals: Totals::default(),
+            counter,
         };
         let whole = trees
             .into_iter()
@@ -190,7 +193,7 @@ pub(crate) fn walk_local(trees: Vec<(PathBuf, RemotePath)>) -> mpsc::Receiver<Ve
         // Whoever is gone wants nothing more.
         let _ = whole.and_then(|()| walk.hand_over());
     });
-    walked
+    Walk { found, totals }
 }
 
 /// Nobody takes what is found any more.
@@ -198,7 +201,9 @@ struct Unwanted;
 
 struct LocalWalk {
     chunk: Vec<Found<PutItem>>,
-    found: mpsc::Sender<Vec<Found<PutItem>>>,
+    sender: mpsc::Sender<Vec<Found<PutItem>>>,
+    totals: Totals,
+    counter: watch::Sender<Totals>,
 }
 
 impl LocalWalk {
@@ -215,14 +220,18 @@ impl LocalWalk {
             kind if kind.is_file() => Kind::File,
             _ => return self.pass_over(&local, Error::NotAFile(local.clone())),
         };
-        let item = PutItem {
+        let is_dir = kind == Kind::Dir;
+        let directory = is_dir.then(|| (local.clone(), remote.clone()));
+        let size = if is_dir { 0 } else { metadata.len() };
+        if !is_dir {
+            self.totals.add(size);
+        }
+        self.add(Found::Item(PutItem {
             local,
             remote,
             kind,
-            size: if kind == Kind::Dir { 0 } else { metadata.len() },
-        };
-        let directory = (kind == Kind::Dir).then(|| (item.local.clone(), item.remote.clone()));
-        self.add(Found::Item(item))?;
+            size,
+        }))?;
         match directory {
             Some((local, remote)) => self.directory(&local, &remote, depth),
             None => Ok(()),
@@ -269,7 +278,8 @@ impl LocalWalk {
 
     fn hand_over(&mut self) -> Result<(), Unwanted> {
         let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK_ITEMS));
-        self.found.blocking_send(chunk).map_err(|_| Unwanted)
+        self.counter.send_replace(self.totals);
+        self.sender.blocking_send(chunk).map_err(|_| Unwanted)
     }
 }
 
@@ -285,7 +295,7 @@ mod tests {
         std::os::unix::fs::symlink("file", dir.path().join("a/b/link")).unwrap();
         let mut walked = walk_local(vec![(dir.path().to_path_buf(), RemotePath::from("/t"))]);
         let (mut remotes, mut errors) = (Vec::new(), Vec::new());
-        while let Some(chunk) = walked.recv().await {
+        while let Some(chunk) = walked.found.recv().await {
             for found in chunk {
                 match found {
                     Found::Item(item) => remotes.push(item.remote.as_wire().to_owned()),
@@ -294,6 +304,7 @@ mod tests {
             }
         }
         assert_eq!(remotes, ["/t", "/t/a", "/t/a/b", "/t/a/b/file"]);
+        assert_eq!(*walked.totals.borrow(), Totals { files: 1, bytes: 1 });
         let link = dir.path().join("a/b/link");
         assert!(matches!(&errors[..], [(path, error)] if *path == link && matches!(**error, Error::NotAFile(_))));
     }
