@@ -29,5 +29,6 @@ mod shell;
 mod shutdown;
 mod transfer;
 mod trash;
+mod trees;
 mod troubles;
 mod walls;

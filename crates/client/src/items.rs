@@ -18,7 +18,7 @@ pub(crate) const CHUNK_ITEMS: usize = 128;
 pub(crate) const CHUNKS_AHEAD: usize = 512;
 
 /// From how many items on nothing more is taken in before some of them are done.
-const MAX_HELD: usize = 16 * 1024;
+const MAX_HELD: usize = 8 * 1024;
 
 /// What a walk meets.
 pub(crate) enum Found<I> {

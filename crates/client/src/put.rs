@@ -13,7 +13,7 @@ use crate::batch::{Batch, Item, announcing};
 use crate::conflict::{decide, identical};
 use crate::items::Slot;
 use crate::link::{Incoming, Link, unexpected, wrong_reply};
-use crate::observer::{Decision, TransferId};
+use crate::observer::{Decision, Event, TransferId};
 use crate::source::Source;
 use crate::upload::{Tally, Upload, blocking, proven};
 use crate::walk::walk_local;
@@ -417,7 +417,12 @@ impl Batch<'_, PutItem> {
         match (re, small) {
             (Re::Ok, None) => self.finish(index, Ok(None)),
             (Re::Stored(stored), Some((size, digest))) if stored.digest == digest => {
-                self.stored(index, &proven(stored, size)?, false);
+                let stored = proven(stored, size)?;
+                self.observer.event(&Event::Moved {
+                    id: index as TransferId,
+                    done: size,
+                });
+                self.stored(index, &stored, false);
             }
             (Re::Stored(stored), Some((_, digest))) => self.failed(
                 index,
