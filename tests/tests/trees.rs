@@ -5,9 +5,12 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use ftp_client::{Client, Conflict, Decision, Event, Observer, RemotePath, TransferOptions};
-use ftp_tests::{Plan, Rig};
+use ftp_client::{
+    Client, Conflict, ConnectOptions, Decision, Event, Observer, RemotePath, RetryPolicy, Target, TransferOptions,
+};
+use ftp_tests::{Break, Direction, Plan, Proxy};
 
 /// Writes down what it is told, and replaces everything.
 #[derive(Default)]
@@ -41,8 +44,10 @@ impl Observer for Witness {
             }
             Event::Moved { id, done } => drop(seen.moved.insert(*id, Some(*done))),
             Event::Finished { id, ends, result } => {
-                assert_eq!(seen.moved[id], Some(result.size), "{}", ends.local.display());
-                seen.finished.insert(ends.remote.as_wire().to_owned(), result.size);
+                let moved = if result.identical { None } else { Some(result.size) };
+                assert_eq!(seen.moved[id], moved, "{}", ends.local.display());
+                let before = seen.finished.insert(ends.remote.as_wire().to_owned(), result.size);
+                assert_eq!(before, None, "{}", ends.local.display());
             }
             Event::Failed { .. } => seen.failed += 1,
             Event::DirectoryMade { ends } => drop(seen.directories.insert(ends.remote.as_wire().to_owned())),
@@ -57,11 +62,11 @@ impl Observer for Witness {
     }
 }
 
-async fn put(rig: &Rig, tree: PathBuf, options: &TransferOptions) -> Seen {
+async fn put(options: ConnectOptions, tree: PathBuf) -> Seen {
     let witness = Arc::new(Witness::default());
-    let mut client = Client::new(rig.connect_options("alice"), Arc::clone(&witness) as Arc<dyn Observer>);
-    client.put_trees(vec![(tree, RemotePath::from("tree"))], options).await;
-    client.quit().await.unwrap();
+    let mut client = Client::new(options, Arc::clone(&witness) as Arc<dyn Observer>);
+    let trees = vec![(tree, RemotePath::from("tree"))];
+    client.put_trees(trees, &TransferOptions::default()).await;
     std::mem::take(&mut *witness.seen.lock().unwrap())
 }
 
@@ -85,7 +90,7 @@ async fn everything_in_a_tree_is_told_of_once() {
     fs::write(tree.join("a/large"), vec![8; 3_000_000]).unwrap();
     files.insert("tree/a/large".to_owned(), 3_000_000);
 
-    let seen = put(&rig, tree.clone(), &TransferOptions::default()).await;
+    let seen = put(rig.connect_options("alice"), tree.clone()).await;
     assert_eq!(seen.planned, (files.len() as u64, files.values().sum()));
     assert_eq!(seen.finished, files);
     let directories = ["tree", "tree/a", "tree/a/deep", "tree/b", "tree/empty"];
@@ -98,7 +103,7 @@ async fn everything_in_a_tree_is_told_of_once() {
 }
 
 #[tokio::test]
-async fn more_existing_files_than_are_held_at_once_are_replaced() {
+async fn more_existing_files_than_are_held_at_once_are_replaced_and_fetched() {
     // `ftp_client` holds 8,192.
     const FILES: usize = 8_500;
     let rig = Plan::new().user("alice", "").start();
@@ -109,10 +114,13 @@ async fn more_existing_files_than_are_held_at_once_are_replaced() {
         fs::write(home.join(number.to_string()), "").unwrap();
         fs::write(tree.join(number.to_string()), "new").unwrap();
     }
-    let seen = put(&rig, tree, &TransferOptions::default()).await;
+    let seen = put(rig.connect_options("alice"), tree).await;
     assert_eq!((seen.finished.len(), seen.decided, seen.failed), (FILES, FILES, 0));
-    for number in 0..FILES {
-        assert_eq!(fs::read(home.join(number.to_string())).unwrap(), b"new");
+    rig.cli("alice").run(["get", "-r", "tree", "back"]).ok();
+    for directory in [home, rig.local("back")] {
+        for number in 0..FILES {
+            assert_eq!(fs::read(directory.join(number.to_string())).unwrap(), b"new");
+        }
     }
 }
 
@@ -124,12 +132,40 @@ async fn a_server_that_is_gone_leaves_nothing_untold() {
     for number in 0..300 {
         fs::write(tree.join(number.to_string()), "new").unwrap();
     }
-    let witness = Arc::new(Witness::default());
-    let mut client = Client::new(rig.connect_options("alice"), Arc::clone(&witness) as Arc<dyn Observer>);
+    let options = rig.connect_options("alice");
     rig.kill();
-    let options = TransferOptions::default();
-    client.put_trees(vec![(tree, RemotePath::from("tree"))], &options).await;
-    let seen = witness.seen.lock().unwrap();
+    let seen = put(options, tree).await;
     // The directory is an item, too.
     assert_eq!((seen.finished.len(), seen.failed), (0, 301));
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_again_and_again_loses_no_file() {
+    const FILES: usize = 1_000;
+    let rig = Plan::new().user("alice", "").start();
+    let tree = rig.local("tree");
+    fs::create_dir(&tree).unwrap();
+    for number in 0..FILES {
+        fs::write(tree.join(number.to_string()), vec![7; 4000]).unwrap();
+    }
+    let proxy = Proxy::start(rig.address())
+        .and(Direction::Up, 1_000_000, Break::Cut)
+        .and(Direction::Down, 30_000, Break::Cut)
+        .and(Direction::Up, 2_000, Break::Cut)
+        .and(Direction::Up, 1_500_000, Break::Cut);
+    let options = ConnectOptions {
+        address: proxy.address().to_string().parse::<Target>().unwrap().address,
+        retry: RetryPolicy {
+            first_pause: Duration::from_millis(1),
+            ..RetryPolicy::default()
+        },
+        ..rig.connect_options("alice")
+    };
+    let seen = put(options, tree).await;
+    assert_eq!(proxy.fired().len(), 4);
+    assert_eq!((seen.finished.len(), seen.failed), (FILES, 0));
+    for number in 0..FILES {
+        let stored = fs::read(rig.home("alice").join("tree").join(number.to_string())).unwrap();
+        assert_eq!(stored, vec![7; 4000]);
+    }
 }

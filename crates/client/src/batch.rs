@@ -91,7 +91,12 @@ impl<'a, I: Item> Batch<'a, I> {
 
     /// A list that is still walked.
     pub(crate) fn walked(walk: Walk<I>, options: &'a TransferOptions, observer: &'a Arc<dyn Observer>) -> Self {
-        Self::new(Items::walked(walk.found), Some(walk.totals), options, observer)
+        Self::new(
+            Items::walked(walk.found, walk.job),
+            Some(walk.totals),
+            options,
+            observer,
+        )
     }
 
     fn new(
@@ -122,6 +127,7 @@ impl<'a, I: Item> Batch<'a, I> {
 
     /// Takes in more of the list.
     pub(crate) fn take_in(&mut self, found: Vec<Found<I>>) {
+        // Before anything of it begins; `announcing` tells what is found while nothing is taken in.
         if let Some(totals) = &self.totals {
             let totals = *totals.borrow();
             if totals != self.announced {
@@ -227,7 +233,7 @@ impl<'a, I: Item> Batch<'a, I> {
             outcomes.push((index, outcome));
         }
         self.progress += 1;
-        self.items.done(index);
+        self.items.close(index);
     }
 
     /// The connection can not be had: the first item says why, the others that they were not reached.
@@ -267,7 +273,7 @@ fn announce(totals: Totals, observer: &Arc<dyn Observer>) {
     observer.event(&Event::Planned { files, bytes });
 }
 
-/// Tells of what a walk has found while `work` goes on.
+/// Tells how much a walk has found while `work` goes on.
 pub(crate) async fn announcing(
     mut totals: watch::Receiver<Totals>,
     observer: &Arc<dyn Observer>,

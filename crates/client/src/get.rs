@@ -31,8 +31,7 @@ impl Client {
     pub async fn get(&mut self, items: Vec<GetItem>, options: &TransferOptions) -> Vec<Outcome> {
         let observer = Arc::clone(&self.observer);
         let mut batch = Batch::listed(items, options, &observer).keeping_outcomes();
-        self.work_off(&mut batch).await;
-        batch.sync().await;
+        self.fetch(&mut batch).await;
         batch.outcomes()
     }
 
@@ -42,8 +41,11 @@ impl Client {
     /// As [`Client::get`].
     pub async fn get_each(&mut self, items: Vec<GetItem>, options: &TransferOptions) {
         let observer = Arc::clone(&self.observer);
-        let mut batch = Batch::listed(items, options, &observer);
-        self.work_off(&mut batch).await;
+        self.fetch(&mut Batch::listed(items, options, &observer)).await;
+    }
+
+    async fn fetch(&mut self, batch: &mut Batch<'_, GetItem>) {
+        self.work_off(batch).await;
         batch.sync().await;
     }
 }

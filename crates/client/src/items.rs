@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use ftp_digest::Digest;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::Error;
 use crate::upload::Tally;
@@ -47,12 +48,15 @@ pub(crate) struct Walk<I> {
     pub(crate) found: mpsc::Receiver<Vec<Found<I>>>,
     /// Of all that was found so far, taken in or not.
     pub(crate) totals: watch::Receiver<Totals>,
+    /// Who walks.
+    pub(crate) job: JoinHandle<()>,
 }
 
 /// Where the items come from.
 enum Feed<I> {
     Listed(std::vec::IntoIter<I>),
-    Walked(mpsc::Receiver<Vec<Found<I>>>),
+    /// Until it was seen that the walk is over.
+    Walked(mpsc::Receiver<Vec<Found<I>>>, Option<JoinHandle<()>>),
 }
 
 /// How far one item is.
@@ -69,7 +73,7 @@ pub(crate) struct State {
     pub(crate) cleared: bool,
     /// Whether neither the target nor a partial file of it was there.
     pub(crate) is_free: bool,
-    pub(crate) is_done: bool,
+    pub(crate) is_closed: bool,
 }
 
 /// An item and how far it is.
@@ -98,8 +102,8 @@ impl<I> Items<I> {
     }
 
     /// What a walk finds.
-    pub(crate) fn walked(found: mpsc::Receiver<Vec<Found<I>>>) -> Self {
-        Self::new(Feed::Walked(found))
+    pub(crate) fn walked(found: mpsc::Receiver<Vec<Found<I>>>, job: JoinHandle<()>) -> Self {
+        Self::new(Feed::Walked(found, Some(job)))
     }
 
     fn new(feed: Feed<I>) -> Self {
@@ -114,29 +118,37 @@ impl<I> Items<I> {
     /// Some of what is known and not taken in yet; nothing at the end of the list, and while a walk has found
     /// no more.
     pub(crate) fn ready(&mut self) -> Vec<Found<I>> {
-        let found = match &mut self.feed {
+        match &mut self.feed {
             Feed::Listed(items) => {
                 let found = items.by_ref().take(CHUNK_ITEMS).map(Found::Item).collect();
                 self.is_exhausted = items.len() == 0;
-                return found;
+                found
             }
-            Feed::Walked(walked) => walked.try_recv(),
-        };
-        self.is_exhausted |= matches!(found, Err(mpsc::error::TryRecvError::Disconnected));
-        found.unwrap_or_default()
+            Feed::Walked(found, _) => found.try_recv().unwrap_or_default(),
+        }
     }
 
-    /// As [`Items::ready`], but waits for a walk to find more.
+    /// As [`Items::ready`], but waits for a walk to find more, or to end.
     ///
     /// # Cancel safety
     /// Safe.
     pub(crate) async fn more(&mut self) -> Vec<Found<I>> {
-        let Feed::Walked(walked) = &mut self.feed else {
+        let Feed::Walked(found, job) = &mut self.feed else {
             return self.ready();
         };
-        let found = walked.recv().await;
-        self.is_exhausted |= found.is_none();
-        found.unwrap_or_default()
+        if let Some(found) = found.recv().await {
+            return found;
+        }
+        // A walk that came to grief must not pass for a whole one.
+        if let Some(Err(error)) = match job {
+            Some(job) => Some(job.await),
+            None => None,
+        } {
+            std::panic::resume_unwind(error.into_panic());
+        }
+        *job = None;
+        self.is_exhausted = true;
+        Vec::new()
     }
 
     /// Appends an item.
@@ -167,20 +179,22 @@ impl<I> Items<I> {
 
     /// Whether an item is known and not done.
     pub(crate) fn is_open(&self, index: usize) -> bool {
-        index >= self.first && !self[index].state.is_done
+        index >= self.first && !self[index].state.is_closed
     }
 
-    /// Forgets an item.
-    pub(crate) fn done(&mut self, index: usize) {
-        self[index].state.is_done = true;
-        while self.slots.front().is_some_and(|slot| slot.state.is_done) {
+    /// Closes an item, which is forgotten with the next ones before which nothing is open.
+    pub(crate) fn close(&mut self, index: usize) {
+        let state = &mut self[index].state;
+        debug_assert!(!state.is_closed, "an item has one end");
+        state.is_closed = true;
+        while self.slots.front().is_some_and(|slot| slot.state.is_closed) {
             self.slots.pop_front();
             self.first += 1;
         }
     }
 }
 
-/// Of an item that is not done.
+/// Of an item that is open.
 impl<I> Index<usize> for Items<I> {
     type Output = Slot<I>;
 
@@ -215,21 +229,21 @@ mod tests {
     fn what_is_done_is_forgotten_and_numbers_stay() {
         let mut items = Items::listed((0..300).collect());
         assert_eq!((take_in(&mut items), take_in(&mut items)), (CHUNK_ITEMS, CHUNK_ITEMS));
-        items.done(1);
+        items.close(1);
         assert_eq!(items.range(), 0..256);
         assert!(items.is_open(0) && !items.is_open(1));
-        items.done(0);
+        items.close(0);
         assert_eq!(items.range(), 2..256);
         assert!(!items.is_open(0));
         assert_eq!(*items[200].item, 200);
         for index in 2..256 {
-            items.done(index);
+            items.close(index);
         }
         assert!(!items.are_done(), "44 were not taken in");
         assert_eq!((take_in(&mut items), take_in(&mut items)), (44, 0));
         assert_eq!(*items[299].item, 299);
         for index in 256..300 {
-            items.done(index);
+            items.close(index);
         }
         assert!(items.are_done());
         assert!(Items::<u32>::listed(Vec::new()).are_done());
@@ -238,12 +252,23 @@ mod tests {
     #[tokio::test]
     async fn a_walk_is_waited_for() {
         let (walk, found) = mpsc::channel(1);
-        let mut items = Items::walked(found);
+        let mut items = Items::walked(found, tokio::spawn(async {}));
         assert!(items.ready().is_empty());
         walk.send(vec![Found::Item(7)]).await.unwrap();
         assert!(matches!(&items.more().await[..], [Found::Item(7)]));
         drop(walk);
         assert!(!items.are_done() && items.more().await.is_empty());
         assert!(items.are_done());
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "grief")]
+    async fn a_walk_that_came_to_grief_is_not_taken_for_a_whole_one() {
+        let (walk, found) = mpsc::channel::<Vec<Found<u32>>>(1);
+        let job = tokio::spawn(async move {
+            let _walk = walk;
+            panic!("grief");
+        });
+        Items::walked(found, job).more().await;
     }
 }

@@ -40,6 +40,7 @@ mod put;
 mod requests;
 mod sink;
 mod source;
+mod steps;
 mod stream;
 mod target;
 mod upload;

@@ -94,7 +94,7 @@ pub enum Event<'a> {
         /// What became of it.
         result: &'a Transferred,
     },
-    /// A transfer failed for good.
+    /// A transfer failed for good; one of a stream may fail before it has begun.
     Failed {
         /// Which.
         id: TransferId,
@@ -108,7 +108,7 @@ pub enum Event<'a> {
         /// Its ends.
         ends: Ends<'a>,
     },
-    /// Something in a tree can not be transferred.
+    /// Something that was met on the way through a tree can not be transferred.
     PassedOver {
         /// What.
         path: &'a Path,

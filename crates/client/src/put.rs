@@ -4,10 +4,8 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::BytesMut;
-use ftp_digest::{Algorithm, Digest, Hasher};
-use ftp_proto::{Code, DATA_HEAD_BYTES, Entry, Kind, Op, Re, Reply, ResumeMode, Stored, Timestamp, seal_data};
-use tokio::task::JoinHandle;
+use ftp_digest::{Algorithm, Digest};
+use ftp_proto::{Code, Entry, Kind, Op, Re, Reply, ResumeMode, Stored, seal_data};
 
 use crate::batch::{Batch, Item, announcing};
 use crate::conflict::{decide, identical};
@@ -15,23 +13,14 @@ use crate::items::Slot;
 use crate::link::{Incoming, Link, unexpected, wrong_reply};
 use crate::observer::{Decision, Event, TransferId};
 use crate::source::Source;
+use crate::steps::{Loaded, Small, Step, Steps};
 use crate::upload::{Tally, Upload, blocking, proven};
 use crate::walk::walk_local;
 use crate::{Client, Error, Outcome, PutItem, RemotePath, Resume, TransferOptions};
 
 /// How many requests may be on the way without an answer: more than a fast line carries in a long round trip.
-/// Nothing is kept of each but what is needed to judge its answer.
+/// Of each both paths are kept, and what is needed to judge its answer.
 const WINDOW_FILES: usize = 4096;
-
-/// How many small files are read in one go, and how many bytes of them at the most.
-const BATCH_FILES: usize = 128;
-const BATCH_BYTES: u64 = 2 * 1024 * 1024;
-
-/// How many times that is read ahead.
-const BATCHES: usize = 2;
-
-/// How many steps are planned at the most, such as directories without files.
-const MAX_STEPS: usize = 64;
 
 /// Queued bytes that are worth a system call.
 const FLUSH_BYTES: usize = 128 * 1024;
@@ -53,6 +42,8 @@ impl Client {
     /// still walked. Symbolic links are followed when named, not when met in a tree; those, FIFOs, sockets and
     /// devices are passed over. Otherwise as [`Client::put`], but what becomes of each item is told to the observer
     /// only, so that a tree may have any size.
+    /// A tree with the server's own homes in it grows while it is sent, until it is 128 directories deep or the quota is
+    /// used up.
     ///
     /// # Cancel safety
     /// As [`Client::put`].
@@ -63,14 +54,6 @@ impl Client {
         let mut batch = Batch::walked(walk, options, &observer);
         announcing(totals, &observer, self.work_off(&mut batch)).await;
     }
-}
-
-/// A small file, read whole.
-struct Small {
-    size: u64,
-    mtime: Timestamp,
-    frame: BytesMut,
-    digest: Digest,
 }
 
 /// What is on the way, in the order in which it is answered.
@@ -91,64 +74,6 @@ struct InFlight {
 impl Line {
     fn is_next(&self, id: u64) -> bool {
         self.requests.front().is_some_and(|request| request.id == id)
-    }
-}
-
-/// What to do next.
-enum Step {
-    Directory(usize),
-    Large(usize),
-    Small(Vec<usize>),
-    /// Small files that are being read.
-    Loading(Loading),
-}
-
-type Loading = JoinHandle<Vec<(usize, Result<Option<Small>, Error>)>>;
-
-/// What to do next, in order, as far as it is planned.
-#[derive(Default)]
-struct Steps {
-    queue: VecDeque<Step>,
-    /// Bytes of the last batch of small files.
-    bytes: u64,
-    /// Up to which item.
-    planned: usize,
-}
-
-impl Steps {
-    /// Whether more steps would be of use: those that can be loaded now are fewer than are loaded ahead.
-    fn are_few(&self) -> bool {
-        let loadable = self.loadable().count();
-        loadable <= BATCHES
-            && self.queue.len() < MAX_STEPS
-            && !self.queue.iter().any(|step| matches!(step, Step::Large(_)))
-    }
-
-    /// Batches before the next large file.
-    fn loadable(&self) -> impl Iterator<Item = usize> {
-        let before = self
-            .queue
-            .iter()
-            .enumerate()
-            .take_while(|(_, step)| !matches!(step, Step::Large(_)));
-        before.filter_map(|(place, step)| matches!(step, Step::Small(_) | Step::Loading(_)).then_some(place))
-    }
-
-    fn add(&mut self, index: usize, item: &PutItem, is_small: bool) {
-        match (item.kind, self.queue.back_mut()) {
-            (Kind::Dir, _) => self.queue.push_back(Step::Directory(index)),
-            (_, Some(Step::Small(batch)))
-                if is_small && batch.len() < BATCH_FILES && self.bytes + item.size <= BATCH_BYTES =>
-            {
-                self.bytes += item.size;
-                batch.push(index);
-            }
-            _ if is_small => {
-                self.bytes = item.size;
-                self.queue.push_back(Step::Small(vec![index]));
-            }
-            _ => self.queue.push_back(Step::Large(index)),
-        }
     }
 }
 
@@ -188,46 +113,41 @@ impl Batch<'_, PutItem> {
         let mut steps = Steps::default();
         let mut line = Line::default();
         loop {
-            self.plan(&mut steps, link.small_put_bytes());
-            self.load_ahead(&mut steps);
-            let Some(step) = steps.queue.pop_front() else {
-                if self.items.is_exhausted() || self.items.is_full() {
-                    break;
-                }
-                self.await_more(link, &mut line).await?;
-                continue;
-            };
-            match step {
-                Step::Directory(index) => {
+            self.look_ahead(link, &mut steps);
+            match steps.next() {
+                Some(Step::Directory(index)) => {
                     let path = self.items[index].item.remote.as_wire().to_owned();
                     let id = link.request(Op::Mkdir { path, parents: true })?;
                     self.sent(link, &mut line, InFlight { id, index, small: None }).await?;
                 }
-                Step::Large(index) => {
+                Some(Step::Large(index)) => {
                     self.settle(link, &mut line).await?;
                     self.large(link, index).await?;
                 }
-                Step::Small(indices) => {
-                    let loading = self.load(&indices);
-                    self.batch(link, &mut line, loading).await?;
+                Some(Step::Small(mut batch)) => {
+                    let loading = batch.load(&self.items, self.options.algorithm);
+                    let loaded = link.busy(loading).await?.expect("reading a file does not panic");
+                    // The next ones are read while these are sent.
+                    self.look_ahead(link, &mut steps);
+                    self.batch(link, &mut line, loaded).await?;
                 }
-                Step::Loading(loading) => self.batch(link, &mut line, loading).await?,
+                None if self.items.is_exhausted() || self.items.is_full() => break,
+                None => self.await_more(link, &mut line).await?,
             }
         }
         self.settle(link, &mut line).await
     }
 
-    /// Takes in what is known of the list, and makes steps of it.
-    fn plan(&mut self, steps: &mut Steps, small_bytes: u64) {
-        steps.planned = steps.planned.max(self.items.range().start);
+    /// Takes in what is known of the list, makes steps of it, and begins to read the small files of the next ones.
+    fn look_ahead(&mut self, link: &Link, steps: &mut Steps) {
         while steps.are_few() {
-            let index = steps.planned;
+            let index = steps.planned.max(self.items.range().start);
             if index < self.items.range().end {
-                steps.planned += 1;
+                steps.planned = index + 1;
                 if self.items.is_open(index) {
                     let item = &self.items[index].item;
                     // A file that may be staged already is worth the question.
-                    let is_small = item.size <= small_bytes && self.options.resume != Resume::Always;
+                    let is_small = item.size <= link.small_put_bytes() && self.options.resume != Resume::Always;
                     steps.add(index, item, is_small);
                 }
                 continue;
@@ -238,9 +158,12 @@ impl Batch<'_, PutItem> {
                 self.items.ready()
             };
             if found.is_empty() {
-                return;
+                break;
             }
             self.take_in(found);
+        }
+        for batch in steps.loadable() {
+            batch.load(&self.items, self.options.algorithm);
         }
     }
 
@@ -261,47 +184,9 @@ impl Batch<'_, PutItem> {
         Ok(())
     }
 
-    /// Reads the small files of the next steps while those before them are sent.
-    fn load_ahead(&self, steps: &mut Steps) {
-        let next: Vec<_> = steps.loadable().take(BATCHES).collect();
-        for place in next {
-            if let Step::Small(indices) = &steps.queue[place] {
-                steps.queue[place] = Step::Loading(self.load(indices));
-            }
-        }
-    }
-
-    /// Reads and hashes small files on a thread of its own.
-    fn load(&self, indices: &[usize]) -> Loading {
-        let items: Vec<_> = indices
-            .iter()
-            .map(|index| (*index, Arc::clone(&self.items[*index].item)))
-            .collect();
-        let algorithm = self.options.algorithm;
-        tokio::task::spawn_blocking(move || {
-            let load = |item: &PutItem| -> Result<Option<Small>, Error> {
-                let source = Source::open(&item.local)?;
-                let (size, mtime) = (source.size(), source.mtime());
-                if size > item.size.max(ftp_proto::MAX_DATA_BYTES as u64) {
-                    return Ok(None);
-                }
-                let frame = source.chunk(0, usize::try_from(size).expect("small"))?;
-                source.check_unchanged()?;
-                let digest = Hasher::digest(algorithm, &frame[DATA_HEAD_BYTES..]);
-                Ok(Some(Small {
-                    size,
-                    mtime,
-                    frame,
-                    digest,
-                }))
-            };
-            items.into_iter().map(|(index, item)| (index, load(&item))).collect()
-        })
-    }
-
-    /// Sends small files once they are read.
-    async fn batch(&mut self, link: &mut Link, line: &mut Line, loading: Loading) -> Result<(), Error> {
-        for (index, loaded) in link.busy(loading).await?.expect("reading a file does not panic") {
+    /// Sends small files that are read.
+    async fn batch(&mut self, link: &mut Link, line: &mut Line, batch: Vec<Loaded>) -> Result<(), Error> {
+        for (index, loaded) in batch {
             match loaded {
                 Ok(Some(small)) => self.small(link, line, index, small).await?,
                 // It grew since it was listed.

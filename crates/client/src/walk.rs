@@ -176,11 +176,11 @@ impl RemoteTree {
 }
 
 /// Walks local files and trees on a thread of its own, directories before what is in them, for as long as
-/// somebody takes what it finds.
+/// somebody takes what it finds. What comes meanwhile may be met or not.
 pub(crate) fn walk_local(trees: Vec<(PathBuf, RemotePath)>) -> Walk<PutItem> {
     let (sender, found) = mpsc::channel(CHUNKS_AHEAD);
     let (counter, totals) = watch::channel(Totals::default());
-    tokio::task::spawn_blocking(move || {
+    let job = tokio::task::spawn_blocking(move || {
         let mut walk = LocalWalk {
             chunk: Vec::with_capacity(CHUNK_ITEMS),
             sender,
@@ -193,7 +193,7 @@ pub(crate) fn walk_local(trees: Vec<(PathBuf, RemotePath)>) -> Walk<PutItem> {
         // Whoever is gone wants nothing more.
         let _ = whole.and_then(|()| walk.hand_over());
     });
-    Walk { found, totals }
+    Walk { found, totals, job }
 }
 
 /// Nobody takes what is found any more.
@@ -209,50 +209,53 @@ struct LocalWalk {
 impl LocalWalk {
     fn tree(&mut self, local: PathBuf, remote: RemotePath) -> Result<(), Unwanted> {
         match std::fs::metadata(&local) {
-            Ok(metadata) => self.visit(local, remote, &metadata, 0),
+            Ok(metadata) if metadata.is_dir() => self.directory(&local, &remote, 0),
+            // Of what can not be read, the upload says so.
+            Ok(metadata) => self.file(local, remote, &metadata),
             Err(error) => self.pass_over(&local, Error::local("cannot open", &local)(error)),
         }
     }
 
     fn visit(&mut self, local: PathBuf, remote: RemotePath, metadata: &Metadata, depth: usize) -> Result<(), Unwanted> {
-        let kind = match metadata.file_type() {
-            kind if kind.is_dir() => Kind::Dir,
-            kind if kind.is_file() => Kind::File,
-            _ => return self.pass_over(&local, Error::NotAFile(local.clone())),
-        };
-        let is_dir = kind == Kind::Dir;
-        let directory = is_dir.then(|| (local.clone(), remote.clone()));
-        let size = if is_dir { 0 } else { metadata.len() };
-        if !is_dir {
-            self.totals.add(size);
-        }
-        self.add(Found::Item(PutItem {
-            local,
-            remote,
-            kind,
-            size,
-        }))?;
-        match directory {
-            Some((local, remote)) => self.directory(&local, &remote, depth),
-            None => Ok(()),
+        if metadata.is_file() {
+            self.file(local, remote, metadata)
+        } else if !metadata.is_dir() {
+            self.pass_over(&local, Error::NotAFile(local.clone()))
+        } else {
+            self.directory(&local, &remote, depth)
         }
     }
 
+    fn file(&mut self, local: PathBuf, remote: RemotePath, metadata: &Metadata) -> Result<(), Unwanted> {
+        let (is_file, size) = (metadata.is_file(), metadata.len());
+        self.totals.add(size);
+        self.add(Found::Item(PutItem {
+            local,
+            remote,
+            kind: if is_file { Kind::File } else { Kind::Other },
+            size,
+        }))
+    }
+
     fn directory(&mut self, local: &Path, remote: &RemotePath, depth: usize) -> Result<(), Unwanted> {
+        self.add(Found::Item(PutItem {
+            local: local.to_path_buf(),
+            remote: remote.clone(),
+            kind: Kind::Dir,
+            size: 0,
+        }))?;
+        let failed = |error| Error::local("cannot list", local)(error);
         if depth >= MAX_DEPTH {
-            return self.pass_over(
-                local,
-                Error::local("cannot list", local)(rustix::io::Errno::LOOP.into()),
-            );
+            return self.pass_over(local, failed(rustix::io::Errno::LOOP.into()));
         }
         let entries = match std::fs::read_dir(local) {
             Ok(entries) => entries,
-            Err(error) => return self.pass_over(local, Error::local("cannot list", local)(error)),
+            Err(error) => return self.pass_over(local, failed(error)),
         };
         for entry in entries {
             let entry = match entry {
                 Ok(entry) => entry,
-                Err(error) => return self.pass_over(local, Error::local("cannot list", local)(error)),
+                Err(error) => return self.pass_over(local, failed(error)),
             };
             let path = entry.path();
             let name = RemotePath::new(&entry.file_name());
@@ -277,6 +280,9 @@ impl LocalWalk {
     }
 
     fn hand_over(&mut self) -> Result<(), Unwanted> {
+        if self.chunk.is_empty() {
+            return Ok(());
+        }
         let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK_ITEMS));
         self.counter.send_replace(self.totals);
         self.sender.blocking_send(chunk).map_err(|_| Unwanted)

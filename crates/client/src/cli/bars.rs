@@ -33,7 +33,8 @@ pub(crate) struct Bars {
     total: Option<Row>,
     files: u64,
     finished: u64,
-    /// Bytes of failed files, which do not move any more.
+    /// Bytes of files that succeeded, and those of failed ones that do not move any more.
+    done: u64,
     lost: u64,
 }
 
@@ -56,6 +57,7 @@ impl Bars {
             total: None,
             files: 0,
             finished: 0,
+            done: 0,
             lost: 0,
         }
     }
@@ -65,10 +67,13 @@ impl Bars {
         self.files = files;
         let bytes = bytes.saturating_sub(self.lost);
         if files > 1 {
-            let multi = &self.multi;
-            let total = self
-                .total
-                .get_or_insert_with(|| Row::new("", Some(bytes), Instant::now(), |bar| multi.add(bar)));
+            let total = self.total.get_or_insert_with(|| {
+                let total = Row::new("", Some(bytes), Instant::now(), |bar| self.multi.add(bar));
+                // Of files that began while they were the only ones known.
+                let running = self.running.values().map(|transfer| transfer.done);
+                total.credit(running.fold(self.done, u64::saturating_add));
+                total
+            });
             total.set_size(bytes);
         }
         self.name_total();
@@ -149,15 +154,15 @@ impl Bars {
                 self.rows -= 1;
             }
             // The rest of a file that ended needs no more time, whether it moved or not.
-            if let Some(total) = &self.total {
-                let size = transfer.size.unwrap_or(transfer.done);
-                let rest = size.saturating_sub(transfer.done);
-                if succeeded {
-                    total.credit(rest);
-                } else {
-                    total.shrink(rest);
-                    self.lost += rest;
-                }
+            let size = transfer.size.unwrap_or(transfer.done);
+            let rest = size.saturating_sub(transfer.done);
+            if succeeded {
+                self.done = self.done.saturating_add(size);
+                self.total.iter().for_each(|total| total.credit(rest));
+            } else {
+                self.done = self.done.saturating_add(transfer.done);
+                self.lost = self.lost.saturating_add(rest);
+                self.total.iter().for_each(|total| total.shrink(rest));
             }
         }
         self.name_total();
@@ -183,6 +188,7 @@ impl Bars {
         self.rows = 0;
         self.files = 0;
         self.finished = 0;
+        self.done = 0;
         self.lost = 0;
     }
 

@@ -37,6 +37,8 @@ pub(crate) struct Watch {
 pub(crate) struct Batch {
     /// `put` or `get`.
     pub(crate) command: &'static str,
+    /// Whether the bytes go to standard output, whose reader may have seen enough.
+    pub(crate) to_stdout: bool,
     /// What hints depend on.
     pub(crate) situation: Situation,
 }
@@ -65,6 +67,7 @@ impl Watch {
                 bars,
                 batch: Batch {
                     command: "",
+                    to_stdout: false,
                     situation: Situation::default(),
                 },
                 names: HashMap::new(),
@@ -181,6 +184,7 @@ impl Observer for Watch {
             }
             Event::Finished { id, ends, result } => {
                 state.ended(*id, true);
+                state.conflicts.remove(ends.remote);
                 state.succeeded(*ends, result, &self.output);
             }
             Event::Failed { id, ends, error } => {
@@ -196,7 +200,10 @@ impl Observer for Watch {
 
     fn decide(&self, conflict: &Conflict<'_>) -> Decision {
         let figures = prompt::figures(conflict);
-        self.lock().conflicts.insert(conflict.remote.clone(), figures);
+        // Told again with the failure of a download; of an upload the server tells them.
+        if !conflict.upload {
+            self.lock().conflicts.insert(conflict.remote.clone(), figures);
+        }
         self.prompt.decide(conflict, &self.output)
     }
 }
@@ -272,7 +279,8 @@ impl State {
     }
 
     fn failed(&mut self, ends: Ends<'_>, error: &Error, output: &Output) {
-        if matches!(error, Error::Local { source, .. } if source.kind() == io::ErrorKind::BrokenPipe) {
+        let is_pipe_closed = matches!(error, Error::Local { source, .. } if source.kind() == io::ErrorKind::BrokenPipe);
+        if self.batch.to_stdout && is_pipe_closed {
             self.closed = true;
             return;
         }
@@ -423,9 +431,10 @@ mod tests {
             .unwrap();
         let _entered = runtime.enter();
         let watch = Arc::new(Watch::new(Arc::new(Output::new(true, true))));
-        let begin = || {
+        let begin = |to_stdout| {
             watch.begin(Batch {
-                command: "put",
+                command: "get",
+                to_stdout,
                 situation: Situation::default(),
             })
         };
@@ -436,7 +445,12 @@ mod tests {
             };
             watch.event(&Event::Failed { id: 0, ends, error });
         };
-        let watching = begin();
+        let pipe_closed = Error::Local {
+            what: "cannot write",
+            path: "-".into(),
+            source: io::ErrorKind::BrokenPipe.into(),
+        };
+        let watching = begin(false);
         fail(&Error::LocalExists("a".into()));
         fail(&Error::Closed);
         let passed_over = Error::NotAFile("c".into());
@@ -445,13 +459,12 @@ mod tests {
             error: &passed_over,
         });
         assert!(matches!(watching.finish(), Err(Stop::Reported(Exit::Connection))));
-        let watching = begin();
-        fail(&Error::Local {
-            what: "cannot write",
-            path: "-".into(),
-            source: io::ErrorKind::BrokenPipe.into(),
-        });
+        let watching = begin(true);
+        fail(&pipe_closed);
         assert!(matches!(watching.finish(), Err(Stop::Closed)));
-        assert!(begin().finish().is_ok());
+        let watching = begin(false);
+        fail(&pipe_closed);
+        assert!(matches!(watching.finish(), Err(Stop::Reported(Exit::Failed))));
+        assert!(begin(false).finish().is_ok());
     }
 }

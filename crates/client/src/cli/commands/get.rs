@@ -8,7 +8,7 @@ use ftp_client::{Error, GetItem, Kind, RemotePath};
 use tokio::io::AsyncWriteExt;
 
 use super::super::args::GetArgs;
-use super::super::failure::{Done, Failure, Situation, Stop};
+use super::super::failure::{Done, Failure, Situation};
 use super::super::resume;
 use super::super::session::{Session, Tally};
 use super::super::stdout::Stdout;
@@ -46,6 +46,7 @@ pub(super) async fn get(session: &mut Session, args: &GetArgs) -> Done {
     if !items.is_empty() {
         let watching = session.watch.begin(Batch {
             command: "get",
+            to_stdout: false,
             situation: situation(session, args),
         });
         session.client.get_each(items, &args.transfer.options()).await;
@@ -64,6 +65,7 @@ async fn stream(session: &mut Session, args: &GetArgs) -> Done {
     let remote = RemotePath::new(name);
     let watching = session.watch.begin(Batch {
         command: "get",
+        to_stdout: true,
         // What went into a pipe can not be resumed.
         situation: session.situation.clone(),
     });
@@ -72,11 +74,10 @@ async fn stream(session: &mut Session, args: &GetArgs) -> Done {
     let received = session.client.get_stream(&remote, &mut stdout, &options);
     // What became of it was told to the watch.
     drop(received.await);
-    let done = watching.finish();
-    if !matches!(done, Err(Stop::Closed)) {
-        stdout.flush().await?;
-    }
-    done
+    let flushed = stdout.flush().await;
+    watching.finish()?;
+    flushed?;
+    Ok(())
 }
 
 /// The hints for this transfer: how to go on with it.

@@ -45,6 +45,7 @@ pub(super) async fn put(session: &mut Session, args: &PutArgs) -> Done {
     if !trees.is_empty() {
         let watching = session.watch.begin(Batch {
             command: "put",
+            to_stdout: false,
             situation: situation(session, args),
         });
         session.client.put_trees(trees, &args.transfer.options()).await;
@@ -67,6 +68,7 @@ async fn stream(session: &mut Session, args: &PutArgs) -> Done {
     }
     let watching = session.watch.begin(Batch {
         command: "put",
+        to_stdout: false,
         situation: situation(session, args),
     });
     let options = args.transfer.options();
