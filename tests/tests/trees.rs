@@ -50,7 +50,9 @@ impl Observer for Witness {
                 assert_eq!(before, None, "{}", ends.local.display());
             }
             Event::Failed { .. } => seen.failed += 1,
-            Event::DirectoryMade { ends } => drop(seen.directories.insert(ends.remote.as_wire().to_owned())),
+            Event::DirectoryMade { ends } => {
+                assert!(seen.directories.insert(ends.remote.as_wire().to_owned()), "made twice");
+            }
             Event::PassedOver { path, .. } => seen.passed_over.push(path.to_path_buf()),
             _ => {}
         }

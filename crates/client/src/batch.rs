@@ -8,7 +8,7 @@ use std::time::Instant;
 use ftp_proto::{Kind, Stored};
 use tokio::sync::watch;
 
-use crate::items::{Found, Items, Slot, State, Totals, Walk};
+use crate::items::{Items, Met, Slot, Totals, Walk};
 use crate::link::Link;
 use crate::observer::{Ends, Event, Observer, TransferId};
 use crate::upload::Tally;
@@ -126,7 +126,7 @@ impl<'a, I: Item> Batch<'a, I> {
     }
 
     /// Takes in more of the list.
-    pub(crate) fn take_in(&mut self, found: Vec<Found<I>>) {
+    pub(crate) fn take_in(&mut self, found: Vec<Met<I>>) {
         // Before anything of it begins; `announcing` tells what is found while nothing is taken in.
         if let Some(totals) = &self.totals {
             let totals = *totals.borrow();
@@ -137,17 +137,8 @@ impl<'a, I: Item> Batch<'a, I> {
         }
         for found in found {
             match found {
-                Found::Item(item) => {
-                    let replace = self.options.force;
-                    self.items.push(
-                        item,
-                        State {
-                            replace,
-                            ..State::default()
-                        },
-                    );
-                }
-                Found::PassedOver(path, error) => self.observer.event(&Event::PassedOver {
+                Met::Item(item) => self.items.push(item, self.options.force),
+                Met::PassedOver(path, error) => self.observer.event(&Event::PassedOver {
                     path: &path,
                     error: &error,
                 }),

@@ -22,7 +22,7 @@ pub(crate) const CHUNKS_AHEAD: usize = 512;
 const MAX_HELD: usize = 8 * 1024;
 
 /// What a walk meets.
-pub(crate) enum Found<I> {
+pub(crate) enum Met<I> {
     Item(I),
     /// What can not be transferred, and why.
     PassedOver(PathBuf, Box<Error>),
@@ -45,7 +45,7 @@ impl Totals {
 
 /// A walk that goes on.
 pub(crate) struct Walk<I> {
-    pub(crate) found: mpsc::Receiver<Vec<Found<I>>>,
+    pub(crate) found: mpsc::Receiver<Vec<Met<I>>>,
     /// Of all that was found so far, taken in or not.
     pub(crate) totals: watch::Receiver<Totals>,
     /// Who walks.
@@ -55,8 +55,8 @@ pub(crate) struct Walk<I> {
 /// Where the items come from.
 enum Feed<I> {
     Listed(std::vec::IntoIter<I>),
-    /// Until it was seen that the walk is over.
-    Walked(mpsc::Receiver<Vec<Found<I>>>, Option<JoinHandle<()>>),
+    /// With the one who walks, until that was seen to end.
+    Walked(mpsc::Receiver<Vec<Met<I>>>, Option<JoinHandle<()>>),
 }
 
 /// How far one item is.
@@ -102,7 +102,7 @@ impl<I> Items<I> {
     }
 
     /// What a walk finds.
-    pub(crate) fn walked(found: mpsc::Receiver<Vec<Found<I>>>, job: JoinHandle<()>) -> Self {
+    pub(crate) fn walked(found: mpsc::Receiver<Vec<Met<I>>>, job: JoinHandle<()>) -> Self {
         Self::new(Feed::Walked(found, Some(job)))
     }
 
@@ -117,10 +117,10 @@ impl<I> Items<I> {
 
     /// Some of what is known and not taken in yet; nothing at the end of the list, and while a walk has found
     /// no more.
-    pub(crate) fn ready(&mut self) -> Vec<Found<I>> {
+    pub(crate) fn ready(&mut self) -> Vec<Met<I>> {
         match &mut self.feed {
             Feed::Listed(items) => {
-                let found = items.by_ref().take(CHUNK_ITEMS).map(Found::Item).collect();
+                let found = items.by_ref().take(CHUNK_ITEMS).map(Met::Item).collect();
                 self.is_exhausted = items.len() == 0;
                 found
             }
@@ -132,7 +132,7 @@ impl<I> Items<I> {
     ///
     /// # Cancel safety
     /// Safe.
-    pub(crate) async fn more(&mut self) -> Vec<Found<I>> {
+    pub(crate) async fn more(&mut self) -> Vec<Met<I>> {
         let Feed::Walked(found, job) = &mut self.feed else {
             return self.ready();
         };
@@ -140,10 +140,9 @@ impl<I> Items<I> {
             return found;
         }
         // A walk that came to grief must not pass for a whole one.
-        if let Some(Err(error)) = match job {
-            Some(job) => Some(job.await),
-            None => None,
-        } {
+        if let Some(job) = job
+            && let Err(error) = job.await
+        {
             std::panic::resume_unwind(error.into_panic());
         }
         *job = None;
@@ -152,8 +151,12 @@ impl<I> Items<I> {
     }
 
     /// Appends an item.
-    pub(crate) fn push(&mut self, item: I, state: State) {
+    pub(crate) fn push(&mut self, item: I, replace: bool) {
         let item = Arc::new(item);
+        let state = State {
+            replace,
+            ..State::default()
+        };
         self.slots.push_back(Slot { item, state });
     }
 
@@ -217,10 +220,10 @@ mod tests {
         let found = items.ready();
         let count = found.len();
         for found in found {
-            let Found::Item(item) = found else {
+            let Met::Item(item) = found else {
                 panic!("nothing is passed over")
             };
-            items.push(item, State::default());
+            items.push(item, false);
         }
         count
     }
@@ -254,8 +257,8 @@ mod tests {
         let (walk, found) = mpsc::channel(1);
         let mut items = Items::walked(found, tokio::spawn(async {}));
         assert!(items.ready().is_empty());
-        walk.send(vec![Found::Item(7)]).await.unwrap();
-        assert!(matches!(&items.more().await[..], [Found::Item(7)]));
+        walk.send(vec![Met::Item(7)]).await.unwrap();
+        assert!(matches!(&items.more().await[..], [Met::Item(7)]));
         drop(walk);
         assert!(!items.are_done() && items.more().await.is_empty());
         assert!(items.are_done());
@@ -264,7 +267,7 @@ mod tests {
     #[tokio::test]
     #[should_panic(expected = "grief")]
     async fn a_walk_that_came_to_grief_is_not_taken_for_a_whole_one() {
-        let (walk, found) = mpsc::channel::<Vec<Found<u32>>>(1);
+        let (walk, found) = mpsc::channel::<Vec<Met<u32>>>(1);
         let job = tokio::spawn(async move {
             let _walk = walk;
             panic!("grief");

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ftp_proto::{Entry, Kind, Op, Page, Re, Reply};
 use tokio::sync::{mpsc, watch};
 
-use crate::items::{CHUNK_ITEMS, CHUNKS_AHEAD, Found, Totals, Walk};
+use crate::items::{CHUNK_ITEMS, CHUNKS_AHEAD, Met, Totals, Walk};
 use crate::link::{Incoming, Link, unexpected, wrong_reply};
 use crate::path::file_name;
 use crate::{Client, Error, GetItem, ListLimit, PutItem, RemotePath};
@@ -200,8 +200,8 @@ pub(crate) fn walk_local(trees: Vec<(PathBuf, RemotePath)>) -> Walk<PutItem> {
 struct Unwanted;
 
 struct LocalWalk {
-    chunk: Vec<Found<PutItem>>,
-    sender: mpsc::Sender<Vec<Found<PutItem>>>,
+    chunk: Vec<Met<PutItem>>,
+    sender: mpsc::Sender<Vec<Met<PutItem>>>,
     totals: Totals,
     counter: watch::Sender<Totals>,
 }
@@ -229,7 +229,7 @@ impl LocalWalk {
     fn file(&mut self, local: PathBuf, remote: RemotePath, metadata: &Metadata) -> Result<(), Unwanted> {
         let (is_file, size) = (metadata.is_file(), metadata.len());
         self.totals.add(size);
-        self.add(Found::Item(PutItem {
+        self.add(Met::Item(PutItem {
             local,
             remote,
             kind: if is_file { Kind::File } else { Kind::Other },
@@ -238,7 +238,7 @@ impl LocalWalk {
     }
 
     fn directory(&mut self, local: &Path, remote: &RemotePath, depth: usize) -> Result<(), Unwanted> {
-        self.add(Found::Item(PutItem {
+        self.add(Met::Item(PutItem {
             local: local.to_path_buf(),
             remote: remote.clone(),
             kind: Kind::Dir,
@@ -268,10 +268,10 @@ impl LocalWalk {
     }
 
     fn pass_over(&mut self, path: &Path, error: Error) -> Result<(), Unwanted> {
-        self.add(Found::PassedOver(path.to_path_buf(), Box::new(error)))
+        self.add(Met::PassedOver(path.to_path_buf(), Box::new(error)))
     }
 
-    fn add(&mut self, found: Found<PutItem>) -> Result<(), Unwanted> {
+    fn add(&mut self, found: Met<PutItem>) -> Result<(), Unwanted> {
         self.chunk.push(found);
         if self.chunk.len() >= CHUNK_ITEMS {
             self.hand_over()?;
@@ -304,8 +304,8 @@ mod tests {
         while let Some(chunk) = walked.found.recv().await {
             for found in chunk {
                 match found {
-                    Found::Item(item) => remotes.push(item.remote.as_wire().to_owned()),
-                    Found::PassedOver(path, error) => errors.push((path, error)),
+                    Met::Item(item) => remotes.push(item.remote.as_wire().to_owned()),
+                    Met::PassedOver(path, error) => errors.push((path, error)),
                 }
             }
         }

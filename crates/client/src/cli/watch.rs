@@ -190,6 +190,7 @@ impl Observer for Watch {
             Event::Failed { id, ends, error } => {
                 state.ended(*id, false);
                 state.failed(*ends, error, &self.output);
+                state.conflicts.remove(ends.remote);
             }
             Event::DirectoryMade { ends } => state.made_directory(*ends, &self.output),
             Event::PassedOver { path, error } => state.passed_over(path, error, &self.output),

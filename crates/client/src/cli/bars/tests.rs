@@ -132,3 +132,21 @@ fn a_length_that_is_not_known_has_no_bar_to_fill() {
         "{shown:?}"
     );
 }
+
+#[test]
+fn a_total_that_grows_counts_what_ended_before_and_not_what_failed() {
+    let (term, mut bars) = screen();
+    bars.planned(1, 4 * MIB);
+    bars.started(0, "a", Some(4 * MIB));
+    bars.moved(0, MIB);
+    bars.ended(0, false);
+    bars.planned(2, 8 * MIB);
+    bars.started(1, "b", Some(4 * MIB));
+    bars.ended(1, true);
+    bars.planned(4, 23 * MIB);
+    let shown = lines(&term, &bars);
+    assert!(
+        shown[0].contains("2 of 4 files") && shown[0].contains(" 25% 5.0 MiB/20.0 MiB"),
+        "{shown:?}"
+    );
+}
