@@ -54,7 +54,7 @@ Found with `perf record -a` during single runs of the workload, on this machine.
   all of the work and both cores are its own.
 - **Under `bbr`.** Its pacing lets a download arrive in smaller pieces: the client of ours takes 4.8 s of processor time in place
   of 3.9, the server 1.2 in place of 0.6, and `nginx` and vsftpd lose as much. Pure-FTPd loses less, and decides. From run to run
-  its downloads took 2.7 to 4.8 s, ours 3.6 to 5.0: three rounds on another day had the ratios at 1.05, 0.78, 0.98 and 0.54.
+  its downloads took 2.7 to 4.8 s, ours 3.6 to 5.0: three rounds of an earlier run had the ratios at 1.05, 0.78, 0.98 and 0.54.
 - **Processor seconds.** They include the proof, which the peers do not have. Without TLS a download costs the server a quarter
   of what it did (`sendfile`); the client's digest alone is more than what is left between the peers.
 - **Small files, put.** The server takes 30 µs a file, and the kernel has half of it: `pwrite` 3.6, `renameat2` 3.1, `openat` 2.5,
@@ -62,8 +62,8 @@ Found with `perf record -a` during single runs of the workload, on this machine.
   allocations 4. The rsync daemon writes and renames, and has no digest, no log line, no answer and no `fsync` for a file.
   Copies of a path that share its memory, and one thread that goes on from group to group, took 23 % of the time away, fewer
   allocations another 6 %. Begun to read the next files while the last ones are sent, downloads were 4 % faster, too little
-  to keep. The client walks the tree while it sends, and keeps nothing of what is done, which made uploads 7 % faster and
-  downloads 4 % (200,000 files: 12 and 8 %, with 25 MiB of memory in place of 216). To list a tree of the server while its
+  to keep. The client walks the tree while it sends, and keeps nothing of what is done, which made uploads 5 to 7 %
+  faster and downloads 4 % (200,000 files: 12 and 8 %, with 25 and 59 MiB of memory in place of 211 and 217). To list a tree of the server while its
   files arrive gained another 2 %, and would make directories before the whole listing is known to make sense: left out.
   `perf sched` shows some 20 waits for the allocator's locks for each group of 128 files, where one thread frees what another took. To give memory back
   to the thread that it came from, to wake a session once for each group, and another allocator (mimalloc, which gained 12 %
