@@ -1,8 +1,10 @@
 //! Making, renaming and removing names. Every change happens under the home's lock of names and is
 //! counted before that is let go.
 
+use std::ffi::OsStr;
 use std::sync::Arc;
 
+use cap_std::fs::Dir;
 use rustix::io::Errno;
 
 use super::trash::{Disposal, KeptVersion};
@@ -12,7 +14,7 @@ use crate::disk::{self, Kind, Meta};
 use crate::error::{Error, Result};
 use crate::path::{FilePath, MAX_COMPONENTS, PathError};
 use crate::quota::Booking;
-use crate::tree::Place;
+use crate::tree::{Names, Place};
 use crate::walk::{self, Removed};
 
 impl Home {
@@ -211,7 +213,9 @@ impl HomeState {
             return Err(Error::NotDirectory { path: path() });
         }
         if old.id == moved.id {
-            return self.rename_onto_itself(source, moved, from, target).map(|()| None);
+            return self
+                .rename_onto_itself((source, moved, from), (target, to))
+                .map(|()| None);
         }
         let kept = self
             .replace((target, &old, to), moved.id, || {
@@ -222,16 +226,35 @@ impl HomeState {
         Ok(kept)
     }
 
-    /// Two names of one file: the kernel leaves both, a user means that the old one goes.
-    fn rename_onto_itself(&self, source: &Place, moved: &Meta, from: &FilePath, target: &Place) -> Result<()> {
-        let same_dir =
-            disk::stat_fd(&source.dir).ok().map(|meta| meta.id) == disk::stat_fd(&target.dir).ok().map(|meta| meta.id);
+    /// Two names of one file: the kernel leaves both, a user means that the old one goes. One name that is only spelled
+    /// in two ways, or seen through two mounts, is all there is of the file, and stays.
+    fn rename_onto_itself(
+        &self,
+        (source, moved, from): (&Place, &Meta, &FilePath),
+        (target, to): (&Place, &FilePath),
+    ) -> Result<()> {
+        let fail = |errno| Error::from_errno("rename", from, errno);
+        let same_dir = disk::stat_fd(&source.dir).map_err(fail)?.id == disk::stat_fd(&target.dir).map_err(fail)?.id;
         if same_dir && source.name == target.name {
             return Ok(());
         }
-        self.unlink(source, moved)
-            .map_err(|errno| Error::from_errno("rename", from, errno))
+        let are_two = moved.links > 1
+            && disk::share_a_mount(&*source.dir, &*target.dir).map_err(fail)?
+            && (!same_dir || are_names_in(&source.dir, [&source.name, &target.name]).map_err(fail)?);
+        if !are_two {
+            return Err(Error::Exists { path: to.clone() });
+        }
+        self.unlink(source, moved).map_err(fail)
     }
+}
+
+/// Whether both, which differ, stand in a directory in this very spelling.
+fn are_names_in(dir: &Dir, wanted: [&OsStr; 2]) -> Result<bool, Errno> {
+    let mut found = 0;
+    for name in Names::of(dir)? {
+        found += usize::from(wanted.contains(&name?.as_os_str()));
+    }
+    Ok(found == wanted.len())
 }
 
 /// Looks at what stands at a place.

@@ -103,6 +103,29 @@ async fn nothing_is_moved_across_a_mount_and_the_error_says_so() {
 }
 
 #[tokio::test]
+async fn a_file_that_only_seems_to_have_two_names_keeps_the_one_it_has() {
+    let rig = Rig::new().await;
+    rig.put("/file", b"all there is").await;
+    rig.put("/seems", b"").await;
+    let (file, seems) = (rig.disk().join("file"), rig.disk().join("seems"));
+    let Some(mount) = Mount::bind(&file, &seems) else {
+        return;
+    };
+    assert_err!(
+        rig.home.rename(&path("/file"), &path("/seems"), true).await,
+        Error::Exists { .. }
+    );
+    assert_eq!(read(&rig.home, &path("/file")).await.unwrap(), b"all there is");
+    drop(mount);
+    // Two names, one of which goes.
+    std::fs::remove_file(&seems).unwrap();
+    std::fs::hard_link(&file, &seems).unwrap();
+    rig.home.rename(&path("/file"), &path("/seems"), true).await.unwrap();
+    assert!(!file.exists());
+    assert_eq!(read(&rig.home, &path("/seems")).await.unwrap(), b"all there is");
+}
+
+#[tokio::test]
 async fn a_directory_with_a_mount_in_it_is_not_removed() {
     let mut mount = None;
     let rig = Rig::prepared(|home| {
