@@ -54,13 +54,13 @@ impl Sources {
         Ok(fresh.or(known).expect("a version that is not fresh is known"))
     }
 
-    /// Runs a change of the store's own that leaves the bytes of these files, all different, alone.
-    /// Nobody opens a file meanwhile.
+    /// Runs a change of the store's own that leaves the bytes of these files alone. Nobody opens a file meanwhile.
     pub(crate) fn across<T>(&self, ids: &[FileId], change: impl FnOnce() -> T) -> T {
         let open = self.lock();
-        let sources: Vec<_> = ids
-            .iter()
-            .filter_map(|id| open.get(id).and_then(Weak::upgrade))
+        // Each once: a source is locked while it moves.
+        let different = ids.iter().enumerate().filter(|(at, id)| !ids[..*at].contains(id));
+        let sources: Vec<_> = different
+            .filter_map(|(_, id)| open.get(id).and_then(Weak::upgrade))
             .collect();
         let moving: Vec<_> = sources.iter().map(|source| Moving::begin(source)).collect();
         let result = change();

@@ -193,6 +193,8 @@ impl HomeState {
             Some(_) if !replace => return Err(Error::Exists { path: to.clone() }),
             Some(old) if old.kind == Kind::Directory => return Err(Error::IsDirectory { path: to.clone() }),
             Some(_) if meta.kind == Kind::Directory => return Err(Error::Exists { path: to.clone() }),
+            // A second name of what stands there, which no rename would take away from the trash.
+            Some(old) if !is_whole && old.id == meta.id => return Err(Error::Exists { path: to.clone() }),
             _ => {}
         }
         if is_whole && old.as_ref().is_some_and(|old| old.id == meta.id) {
