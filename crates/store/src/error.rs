@@ -301,6 +301,14 @@ impl Error {
         }
     }
 
+    /// The failed system call's own word, where that is known.
+    pub(crate) fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::Io { source, .. } => Errno::from_io_error(source),
+            _ => None,
+        }
+    }
+
     /// A failure that concerns the store's own files or no path of the user.
     pub(crate) fn io(what: &'static str, place: &(impl Display + ?Sized), source: impl Into<io::Error>) -> Self {
         Self::Io {

@@ -242,7 +242,7 @@ impl HomeState {
     /// Moves a file to the trash. `None` if it is not kept there: too large, or the file system cannot.
     /// Call with the lock of names held.
     fn discard(&self, place: &Place, meta: &Meta, path: &FilePath) -> Result<Option<KeptVersion>, Errno> {
-        let Some((id, record, kept)) = self.announce(path, Reason::Removed, meta.counted_bytes()) else {
+        let Some((id, record, kept)) = self.announce(path, Reason::Removed, meta.counted_bytes())? else {
             return Ok(None);
         };
         let name = trash::name(id);
@@ -269,24 +269,30 @@ impl HomeState {
     }
 
     /// Writes the record of something of so many bytes that is about to come into the trash, if it is kept.
-    fn announce(&self, path: &FilePath, reason: Reason, bytes: u64) -> Option<(u64, Record, KeptVersion)> {
+    fn announce(
+        &self,
+        path: &FilePath,
+        reason: Reason,
+        bytes: u64,
+    ) -> Result<Option<(u64, Record, KeptVersion)>, Errno> {
         let policy = self.ledger().trash_policy();
         if policy.bytes == 0 || bytes > policy.bytes {
-            return None;
+            return Ok(None);
         }
+        let trash = self.trash().dir().try_clone();
+        let trash = trash.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
         let record = Record::new(path, reason, self.clock().now());
-        let announced = self.trash().announce(&record, &self.reserved).and_then(|(id, file)| {
-            let trash = self.trash().dir().try_clone();
-            let trash = trash.map_err(|error| Error::io("open", "the trash", error))?;
-            Ok((id, KeptVersion { record: file, trash }))
-        });
-        match announced {
-            Ok((id, kept)) => Some((id, record, kept)),
-            Err(error) => {
+        match self.trash().announce(&record, &self.reserved) {
+            Ok((id, file)) => Ok(Some((id, record, KeptVersion { record: file, trash }))),
+            Err(error) => match error.errno() {
                 // Whoever removes files from a full disk must not be refused for want of room.
-                tracing::warn!(%error, %path, "not kept in the trash");
-                None
-            }
+                Some(Errno::NOSPC | Errno::DQUOT) => {
+                    tracing::warn!(%error, %path, "not kept in the trash");
+                    Ok(None)
+                }
+                // What else fails is no reason to delete for good what was to be kept.
+                errno => Err(errno.unwrap_or(Errno::IO)),
+            },
         }
     }
 
@@ -300,7 +306,7 @@ impl HomeState {
         rename: impl FnOnce() -> Result<(), Errno>,
     ) -> Result<Option<KeptVersion>, Errno> {
         let ids = [old.id, other];
-        let announced = self.announce(path, Reason::Replaced, old.counted_bytes());
+        let announced = self.announce(path, Reason::Replaced, old.counted_bytes())?;
         let Some((id, record, kept)) = announced else {
             return self.sources().across(&ids, rename).map(|()| None);
         };
@@ -353,9 +359,11 @@ impl HomeState {
                 Some((removed, id, locked)) if id == meta.id && locked + 1 == self.times_names_were_locked() => removed,
                 _ => walk::measure_without_mounts(place.at()).map_err(fail)?,
             };
-            let announced = keeps
-                .then(|| self.announce(path, Reason::Removed, removed.bytes))
-                .flatten();
+            let announced = if keeps {
+                self.announce(path, Reason::Removed, removed.bytes).map_err(fail)?
+            } else {
+                None
+            };
             let (id, name) = match &announced {
                 Some((id, ..)) => (*id, trash::name(*id)),
                 None => self.trash().grave(&self.reserved),

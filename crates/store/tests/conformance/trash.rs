@@ -164,6 +164,41 @@ async fn a_removed_directory_is_one_item_and_gives_back_any_part() {
 }
 
 #[tokio::test]
+async fn a_part_is_not_restored_over_a_second_name_of_itself() {
+    let rig = rig().await;
+    for dir in ["/a", "/b"] {
+        rig.home.make_dir(&path(dir), false).await.unwrap();
+    }
+    rig.put("/a/f", b"bytes").await;
+    std::fs::hard_link(rig.disk().join("a/f"), rig.disk().join("b/f")).unwrap();
+    rig.home.remove_dir(&path("/a"), true, Disposal::Trash).await.unwrap();
+    let reading = rig.home.open_read(&path("/b/f")).await.unwrap();
+    assert_err!(
+        rig.home.restore(&newest("/a/f"), Some(&path("/b/f")), true).await,
+        Error::Exists { .. }
+    );
+    drop(reading);
+    assert_eq!(told(&versions(&rig, "/a/f").await).len(), 1, "it stays in the trash");
+}
+
+#[tokio::test]
+async fn what_can_not_be_kept_for_another_reason_than_room_is_not_removed() {
+    let rig = rig().await;
+    rig.put("/f", b"bytes").await;
+    // In the way of the record, whatever its number is.
+    let trash = rig.disk().join(".ftpd/trash");
+    for number in 0..10 {
+        std::fs::create_dir(trash.join(format!("{number}.json.tmp"))).ok();
+        std::fs::create_dir(trash.join(format!("{number}.tmp"))).ok();
+    }
+    rig.home.remove_file(&path("/f"), Disposal::Trash).await.unwrap_err();
+    assert_eq!(read(&rig.home, &path("/f")).await.unwrap(), b"bytes");
+    put(&rig.home, &path("/f"), b"newer").await.unwrap_err();
+    assert_eq!(read(&rig.home, &path("/f")).await.unwrap(), b"bytes");
+    rig.home.remove_file(&path("/f"), Disposal::Forever).await.unwrap();
+}
+
+#[tokio::test]
 async fn the_oldest_gives_way_to_what_is_new() {
     let rig = Rig::with_quota(quota(1000, 1000)).await;
     for name in ["/a", "/b", "/c"] {
