@@ -93,11 +93,12 @@ impl Committer {
         }
         let mut ready = Vec::with_capacity(publications.len());
         for publication in publications {
-            match if publication.meta.size > SMALL_BYTES {
+            let synced = if publication.is_synced_alone() {
                 publication.sync()
             } else {
                 Ok(())
-            } {
+            };
+            match synced {
                 Ok(()) => ready.push(publication),
                 Err(error) => publication.discard(error),
             }
@@ -158,6 +159,11 @@ impl Drop for Leader {
 }
 
 impl Publication {
+    /// Whether it is made durable before it comes into a batch: `syncfs` would wait for what others write.
+    fn is_synced_alone(&self) -> bool {
+        self.meta.size > SMALL_BYTES || self.staged.is_resumed()
+    }
+
     fn sync(&self) -> Result<()> {
         disk::sync(self.staged.file()).map_err(|errno| Error::from_errno("sync", self.staged.target(), errno))
     }
@@ -326,14 +332,14 @@ fn not_durable(path: &FilePath, errno: Errno) -> Error {
 fn sync_data(batch: Vec<Publication>) -> impl Iterator<Item = (Publication, Result<()>)> {
     let mut small: Vec<_> = batch
         .iter()
-        .filter(|publication| publication.meta.size <= SMALL_BYTES)
+        .filter(|publication| !publication.is_synced_alone())
         .map(|publication| (&publication.staged, publication.meta))
         .collect();
     // `syncfs` reports the writes that failed since its handle was opened: the oldest covers all.
     small.sort_by_key(|(staged, _)| staged.opened());
     let shared = sync_together(small.iter().map(|(staged, meta)| (staged.file(), *meta)));
     batch.into_iter().map(move |publication| {
-        let done = shared || publication.meta.size > SMALL_BYTES;
+        let done = shared || publication.is_synced_alone();
         let result = if done { Ok(()) } else { publication.sync() };
         (publication, result)
     })

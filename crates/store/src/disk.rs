@@ -413,10 +413,31 @@ pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> std::io::Resul
 /// Writes the store's own file `name` by way of `temporary`, so that a reader sees the old content or
 /// the new one. Returns the file.
 pub(crate) fn replace_own(parent: &Dir, name: &str, temporary: &str, text: &[u8]) -> Result<File, Errno> {
+    replace_own_by(parent, name, temporary, text, |_| Ok(()))
+}
+
+/// The same for a content that must not be lost: after a power cut the old or the new one stands there.
+pub(crate) fn replace_own_durably(parent: &Dir, name: &str, temporary: &str, text: &[u8]) -> Result<File, Errno> {
+    replace_own_by(parent, name, temporary, text, |file| sync(file))
+}
+
+fn replace_own_by(
+    parent: &Dir,
+    name: &str,
+    temporary: &str,
+    text: &[u8],
+    settle: impl FnOnce(&File) -> Result<(), Errno>,
+) -> Result<File, Errno> {
     let file = open_own(parent, temporary)?;
-    truncate(&file, 0)?;
-    write_at(&file, text, 0).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    rename_over((parent, OsStr::new(temporary)), (parent, OsStr::new(name)))?;
+    let replaced = truncate(&file, 0)
+        .and_then(|()| write_at(&file, text, 0).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO)))
+        .and_then(|()| settle(&file))
+        .and_then(|()| rename_over((parent, OsStr::new(temporary)), (parent, OsStr::new(name))));
+    if let Err(errno) = replaced {
+        // Should it stay, it is deleted when the home is next opened.
+        let _ = unlink(parent, temporary);
+        return Err(errno);
+    }
     Ok(file)
 }
 

@@ -23,6 +23,7 @@ use crate::staging::{self, StagedUpload, StagingId};
 use crate::store::Shared;
 use crate::trash::Trash;
 use crate::tree::Tree;
+use crate::upload::doubt::Doubtful;
 use crate::upload::hashed::Hashed;
 use crate::walk;
 
@@ -65,6 +66,7 @@ pub(crate) struct HomeState {
     slots: Arc<Slots>,
     leftovers: Leftovers,
     hashed: Hashed,
+    doubtful: Doubtful,
     sources: Arc<Sources>,
     /// Held while names change, together with the counts: never across an `.await`, always inside
     /// the closure that touches the disk. Taken after the trash's lock of room by whoever needs both.
@@ -140,10 +142,12 @@ impl HomeState {
         let tree = Tree::new(root);
         let ledger = Ledger::new(quota, walk::count(tree.root(), &FilePath::root())?);
         let clock = HomeClock::open(&reserved)?;
-        staging::recover(&staging, &ledger, shared.options().staging_expiry, &clock)?;
+        // Whose records the clock learns from, should its file be lost, before anything rests or expires by it.
         let trash = disk::open_or_create_private(&reserved, "trash").map_err(fail("open or create the trash of"))?;
         let (trash, tally) = Trash::open(trash, &reserved, &tree, &clock)?;
         ledger.add_trash(tally);
+        let leftovers = Leftovers::default();
+        staging::recover(&staging, (&ledger, &leftovers), shared.options().staging_expiry, &clock)?;
         Ok(Self {
             shared,
             tree,
@@ -153,8 +157,9 @@ impl HomeState {
             clock,
             ledger: Arc::new(ledger),
             slots: Arc::default(),
-            leftovers: Leftovers::default(),
+            leftovers,
             hashed: Hashed::default(),
+            doubtful: Doubtful::default(),
             sources: Arc::default(),
             names: Mutex::new(()),
             name_changes: AtomicU64::new(0),
@@ -190,6 +195,10 @@ impl HomeState {
 
     pub(crate) fn hashed(&self) -> &Hashed {
         &self.hashed
+    }
+
+    pub(crate) fn doubtful(&self) -> &Doubtful {
+        &self.doubtful
     }
 
     pub(crate) fn leftovers(&self) -> &Leftovers {
@@ -268,10 +277,13 @@ impl HomeState {
     /// Deletes a staged upload that the caller has claimed, whatever version its record has. Returns
     /// whether there was one.
     pub(crate) fn discard_staged(&self, id: &StagingId) -> Result<bool> {
+        self.hashed.forget(id);
+        if self.clear(id)? {
+            return Ok(true);
+        }
         let staged = staging::staged_bytes(&self.staging, id)?;
         // A recount leaves alone what is between the disk and its count.
         let _moving = Booking::nothing(&self.ledger);
-        self.hashed.forget(id);
         let deletion = staging::delete(&self.staging, id);
         if let Some(bytes) = staged
             && deletion.is_gone

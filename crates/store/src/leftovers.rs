@@ -38,11 +38,12 @@ impl Leftovers {
 }
 
 impl HomeState {
-    /// Makes sure that nothing is left under a name that the caller has claimed and is about to use.
-    pub(crate) fn clear(&self, id: &StagingId) -> Result<()> {
-        self.leftovers()
-            .take(|leftover| leftover.id == *id)
-            .map_or(Ok(()), |leftover| self.delete_leftover(leftover))
+    /// Makes sure that nothing is left over under a name that the caller has claimed. Whether there was.
+    pub(crate) fn clear(&self, id: &StagingId) -> Result<bool> {
+        match self.leftovers().take(|leftover| leftover.id == *id) {
+            Some(leftover) => self.delete_leftover(leftover).map(|()| true),
+            None => Ok(false),
+        }
     }
 
     /// Discards staged bytes that have a second name: a publication by two steps was ended between them, and

@@ -35,6 +35,8 @@ pub(crate) struct StagedFile {
     prompt: Prompt,
     opened: u64,
     length: u64,
+    /// Whether some of it was written before it was opened.
+    is_resumed: bool,
     booking: Booking,
     fate: Fate,
     /// Held by uploads. The last field: whoever waits for it finds the booking settled.
@@ -86,6 +88,7 @@ impl StagedFile {
             file,
             opened,
             length: held.unwrap_or(0),
+            is_resumed: held.is_some(),
             booking,
             fate,
             _claim: claim,
@@ -115,6 +118,7 @@ impl StagedFile {
             file,
             opened,
             length: 0,
+            is_resumed: false,
             booking,
             fate: Fate::Temporary,
             _claim: Some(claim),
@@ -151,6 +155,11 @@ impl StagedFile {
         self.length
     }
 
+    /// Whether bytes are in it that were written by another handle, of which `syncfs` by this one may know nothing.
+    pub(crate) fn is_resumed(&self) -> bool {
+        self.is_resumed
+    }
+
     /// Cuts or fills up to `length`, whatever the file really has.
     pub(crate) fn truncate(&mut self, length: u64) -> Result<()> {
         let result = disk::truncate(&self.file, length);
@@ -167,7 +176,11 @@ impl StagedFile {
     pub(crate) fn save_record(&mut self) -> Result<()> {
         match &mut self.fate {
             Fate::Keep { record, saved } => {
-                let saved_now = record.save(self.home.staging(), &self.id);
+                let saved_now = if *saved && self.home.is_durable() {
+                    record.save_again(self.home.staging(), &self.id)
+                } else {
+                    record.save(self.home.staging(), &self.id)
+                };
                 saved_now.map_err(|errno| Error::staging("write the staging record of", &self.target, errno))?;
                 *saved = true;
                 Ok(())

@@ -15,6 +15,7 @@ use crate::clock::{HomeClock, Tick};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::escape::{escape, unescape};
+use crate::leftovers::Leftovers;
 use crate::path::FilePath;
 use crate::quota::Ledger;
 use crate::time::Timestamp;
@@ -125,7 +126,7 @@ impl Record {
 
     fn rest_now(&mut self, staging: &Dir, id: &StagingId, clock: &HomeClock) -> Result<()> {
         self.rest(clock.now());
-        self.save(staging, id)
+        self.save_again(staging, id)
             .map_err(|errno| Error::io("write the staging record", &id.record(), errno))
     }
 
@@ -148,11 +149,21 @@ impl Record {
         unescape(&self.path)
     }
 
-    /// Writes the record so that a reader sees the old one or the new one.
+    /// Writes the first record of an upload, so that a reader sees all of it or nothing.
     pub(crate) fn save(&self, staging: &Dir, id: &StagingId) -> Result<(), Errno> {
-        let temporary = format!("{}{TEMPORARY}", id.0);
+        let (name, temporary, text) = self.file(id);
+        disk::replace_own(staging, &name, &temporary, &text).map(drop)
+    }
+
+    /// Writes a record in place of an older one, of which many bytes may hang: a power cut leaves one of both.
+    pub(crate) fn save_again(&self, staging: &Dir, id: &StagingId) -> Result<(), Errno> {
+        let (name, temporary, text) = self.file(id);
+        disk::replace_own_durably(staging, &name, &temporary, &text).map(drop)
+    }
+
+    fn file(&self, id: &StagingId) -> (String, String, Vec<u8>) {
         let text = serde_json::to_vec(self).expect("a record of numbers and text is valid JSON");
-        disk::replace_own(staging, &id.record(), &temporary, &text).map(drop)
+        (id.record(), format!("{}{TEMPORARY}", id.0), text)
     }
 }
 
@@ -250,7 +261,13 @@ pub(crate) fn look(staging: &Dir, id: &StagingId, now: Tick) -> Result<Option<St
 /// Puts the folder in order after whatever ended the last process: counts what can be resumed,
 /// deletes what has expired or belongs to nothing, leaves foreign versions alone. What cannot be written or
 /// deleted is no reason to keep the user out.
-pub(crate) fn recover(staging: &Dir, ledger: &Ledger, expiry: Duration, clock: &HomeClock) -> Result<()> {
+pub(crate) fn recover(
+    staging: &Dir,
+    (ledger, leftovers): (&Ledger, &Leftovers),
+    expiry: Duration,
+    clock: &HomeClock,
+) -> Result<()> {
+    learn(staging, clock)?;
     for name in names(staging)? {
         let name = name?;
         if let Some(id) = stem(&name, PART) {
@@ -265,8 +282,12 @@ pub(crate) fn recover(staging: &Dir, ledger: &Ledger, expiry: Duration, clock: &
                 Found::Record(record) => is_alive(staging, &id, record, expiry, clock)?,
                 Found::Nothing => false,
             };
-            if is_alive || !tolerate(delete(staging, &id)) {
-                ledger.add_staged(part.map_or(0, |part| part.size));
+            let bytes = part.map_or(0, |part| part.size);
+            if is_alive {
+                ledger.add_staged(bytes);
+            } else if !tolerate(delete(staging, &id)) {
+                ledger.add_staged(bytes);
+                leftovers.add(id, bytes);
             }
         } else if let Some(id) = stem(&name, RECORD) {
             let part = disk::find_at(staging, OsStr::new(&id.part())).unwrap_or(None);
@@ -277,6 +298,19 @@ pub(crate) fn recover(staging: &Dir, ledger: &Ledger, expiry: Duration, clock: &
             && let Err(error) = remove_if_there(staging, &name)
         {
             tracing::warn!(%error, "half a staging record stays behind");
+        }
+    }
+    Ok(())
+}
+
+/// Has the clock learn from all records, before one of them is judged by it.
+fn learn(staging: &Dir, clock: &HomeClock) -> Result<()> {
+    for name in names(staging)? {
+        if let Some(id) = stem(&name?, RECORD)
+            && let Found::Record(record) = read_record(staging, &id)?
+            && let Some(tick) = record.idle_since
+        {
+            clock.at_least(tick);
         }
     }
     Ok(())
@@ -293,14 +327,11 @@ fn tolerate(deletion: Deletion) -> bool {
 /// Whether an upload that was found can still be resumed. One that somebody worked on when the last
 /// process ended rests from now on.
 fn is_alive(staging: &Dir, id: &StagingId, mut record: Record, expiry: Duration, clock: &HomeClock) -> Result<bool> {
-    match record.idle_since {
-        Some(tick) => clock.at_least(tick),
-        None => {
-            // On a full disk it does so in memory, until an expiry finds room for the record.
-            if let Err(error) = record.rest_now(staging, id, clock) {
-                tracing::warn!(%error, "staging record not brought up to date");
-            }
-        }
+    // On a full disk it does so in memory, until an expiry finds room for the record.
+    if record.idle_since.is_none()
+        && let Err(error) = record.rest_now(staging, id, clock)
+    {
+        tracing::warn!(%error, "staging record not brought up to date");
     }
     let upload = describe(staging, id, &record, clock.now())?;
     Ok(upload.is_some_and(|upload| !upload.has_expired(expiry)))

@@ -21,6 +21,7 @@ use crate::path::FilePath;
 use crate::slots::Denied;
 use crate::staging::StagingId;
 
+pub(crate) mod doubt;
 pub(crate) mod hashed;
 mod listing;
 mod queue;

@@ -31,7 +31,7 @@ pub fn staging(input: &[u8]) {
     let elsewhere = tempfile::tempdir_in(memory()).expect("a directory");
     let reserved = disk::open_or_create_root(elsewhere.path()).expect("it was just made");
     let clock = HomeClock::open(&reserved).expect("a new home has no clock yet");
-    recover(&dir, &ledger, EXPIRY, &clock).expect("no content is too odd");
+    recover(&dir, (&ledger, &Leftovers::default()), EXPIRY, &clock).expect("no content is too odd");
     let usage = ledger.usage(0);
     assert_eq!(
         (usage.uploads, usage.pending),
@@ -48,7 +48,7 @@ pub fn staging(input: &[u8]) {
     }
     // Once more: what was put in order is in order.
     let again = Ledger::default();
-    recover(&dir, &again, EXPIRY, &clock).expect("as before");
+    recover(&dir, (&again, &Leftovers::default()), EXPIRY, &clock).expect("as before");
     assert_eq!(again.usage(0), usage);
     delete(&dir, &id).result.expect("it can be deleted, whatever it is");
     assert_eq!(find(&dir, &id, &known).ok().flatten(), None);

@@ -52,7 +52,7 @@ fn recovery_counts_what_can_be_resumed_and_deletes_the_rest() {
     }
     let ledger = Ledger::default();
     let clock = HomeClock::open(&dir).unwrap();
-    recover(&dir, &ledger, Duration::from_secs(60), &clock).unwrap();
+    recover(&dir, (&ledger, &Leftovers::default()), Duration::from_secs(60), &clock).unwrap();
     let usage = ledger.usage(0);
     assert_eq!((usage.pending, usage.uploads), (12, 2));
     let mut left: Vec<_> = Names::of(&dir).unwrap().map(Result::unwrap).collect();
@@ -79,7 +79,7 @@ async fn what_rested_for_long_expires_whatever_the_times_of_its_files_are() {
     for modified in [Timestamp::default(), NOW] {
         disk::set_modified(&part, modified).unwrap();
         let clock = HomeClock::open(&dir).unwrap();
-        recover(&dir, &Ledger::default(), EXPIRY, &clock).unwrap();
+        recover(&dir, (&Ledger::default(), &Leftovers::default()), EXPIRY, &clock).unwrap();
         let upload = look(&dir, &id, clock.now()).unwrap().unwrap();
         assert_eq!(upload.idle, Some(Duration::ZERO), "it rests since it was found");
     }
@@ -89,7 +89,7 @@ async fn what_rested_for_long_expires_whatever_the_times_of_its_files_are() {
     assert!(!upload.has_expired(EXPIRY));
     tokio::time::advance(Duration::from_secs(1)).await;
     assert!(look(&dir, &id, clock.now()).unwrap().unwrap().has_expired(EXPIRY));
-    recover(&dir, &Ledger::default(), EXPIRY, &clock).unwrap();
+    recover(&dir, (&Ledger::default(), &Leftovers::default()), EXPIRY, &clock).unwrap();
     assert_eq!(Names::of(&dir).unwrap().count(), 0);
 
     // A clock that was lost is set by the records, so that what rests later is not older.
@@ -97,8 +97,33 @@ async fn what_rested_for_long_expires_whatever_the_times_of_its_files_are() {
     record.save(&dir, &id).unwrap();
     disk::open_own(&dir, &id.part()).unwrap();
     let lost = HomeClock::open(&dir).unwrap();
-    recover(&dir, &Ledger::default(), EXPIRY, &lost).unwrap();
+    recover(&dir, (&Ledger::default(), &Leftovers::default()), EXPIRY, &lost).unwrap();
     assert_eq!(lost.now(), 5000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_in_work_rests_by_a_clock_that_has_learnt_from_all_records() {
+    let (_temp, dir) = folder();
+    let ids: Vec<_> = (0..20)
+        .map(|number| {
+            let target = path(&format!("/{number}"));
+            let id = StagingId::of(&target);
+            let mut record = Record::new(&target, None, None, Timestamp::default());
+            if number == 7 {
+                record.rest(5_000_000);
+            }
+            record.save(&dir, &id).unwrap();
+            disk::open_own(&dir, &id.part()).unwrap();
+            id
+        })
+        .collect();
+    let lost = HomeClock::open(&dir).unwrap();
+    let expiry = Duration::from_secs(100);
+    recover(&dir, (&Ledger::default(), &Leftovers::default()), expiry, &lost).unwrap();
+    for id in ids {
+        let upload = look(&dir, &id, lost.now()).unwrap().unwrap();
+        assert_eq!(upload.idle, Some(Duration::ZERO));
+    }
 }
 
 #[test]

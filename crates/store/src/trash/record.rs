@@ -103,11 +103,8 @@ impl Record {
         };
         let text = serde_json::to_vec(&text).expect("a record of numbers and text is valid JSON");
         let temporary = format!("{id}{TEMPORARY}");
-        disk::replace_own(dir, &name(id), &temporary, &text).map_err(|errno| {
-            // Should it stay, it is deleted when the home is next opened.
-            let _ = disk::unlink(dir, &temporary);
-            Error::io("write the record of the trash", &name(id), errno)
-        })
+        disk::replace_own(dir, &name(id), &temporary, &text)
+            .map_err(|errno| Error::io("write the record of the trash", &name(id), errno))
     }
 }
 

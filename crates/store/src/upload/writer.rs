@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ftp_digest::{Algorithm, BlockDigests, Digest, Hasher, MIN_BLOCK_BYTES, block_bytes_for};
+use rustix::io::Errno;
 use tokio::sync::oneshot;
 
 use super::{Resume, UploadSpec};
@@ -63,6 +64,7 @@ impl Writer {
     ) -> Result<Self> {
         let is_new = check_target(home, &path, &spec)?;
         home.clear(&id)?;
+        home.drop_doubtful(&id)?;
         home.unlink_published(&id)?;
         home.sweep();
         let found = staging::find(home.staging(), &id, &path)?;
@@ -91,7 +93,9 @@ impl Writer {
         let fate = if spec.keep {
             let mut record = Record::new(&path, spec.size, spec.modified, started);
             record.suspect = suspect;
-            Fate::Keep { record, saved: false }
+            // The record on disk speaks for what is gone on from.
+            let saved = held > 0;
+            Fate::Keep { record, saved }
         } else {
             Fate::Temporary
         };
@@ -201,7 +205,14 @@ impl Writer {
     pub(crate) fn commit(mut self, expected: Digest, answer: oneshot::Sender<Result<Stored>>) {
         let mut staged = self.staged.take().expect(STAGED);
         let found = self.hasher.clone().finish();
-        let sealed = if found == expected {
+        let sealed = if staged.home().is_doubtful(staged.id()) {
+            // Whoever tries again begins anew.
+            Err(Error::staging(
+                "make durable the staged file of",
+                staged.target(),
+                Errno::IO,
+            ))
+        } else if found == expected {
             staged.seal(self.spec.modified, &found)
         } else {
             staged.suspect();
@@ -255,10 +266,9 @@ impl Drop for Writer {
         {
             let (home, id, hasher) = (Arc::clone(staged.home()), staged.id().clone(), self.hasher.clone());
             // Nobody who resumes waits for that.
-            aside(move || {
-                if file.sync_data().is_ok() {
-                    home.hashed().keep(&id, &meta, hasher);
-                }
+            aside(move || match file.sync_data() {
+                Ok(()) => home.hashed().keep(&id, &meta, hasher),
+                Err(error) => home.doubt(&id, &error),
             });
         }
     }
