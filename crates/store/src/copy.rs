@@ -15,7 +15,7 @@ use crate::path::FilePath;
 use crate::quota::Booking;
 use crate::read::{ReadFile, STEP_BYTES, hash_range};
 use crate::staged::{Fate, StagedFile};
-use crate::staging::StagingId;
+use crate::staging::{self, StagingId};
 
 /// The buffer where the kernel cannot copy by itself.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -107,7 +107,13 @@ impl Copying {
         home.check_disk(&to, from.size())?;
         let booking = Booking::file(home.ledger(), from.size(), None, old.is_none())?;
         home.make_room();
-        let id = StagingId::temporary(home.next_number());
+        // A number at a time, past files of an earlier process that could not be deleted.
+        let id = loop {
+            let id = StagingId::temporary(home.next_number());
+            if staging::staged_bytes(home.staging(), &id)?.is_none() {
+                break id;
+            }
+        };
         let mut staged = StagedFile::open(home, to, id, None, booking, None, Fate::Temporary)?;
         // Where the file system cannot share blocks, the next best way is tried step by step.
         let shares_blocks = disk::clone_file(from.file(), staged.file()).is_ok();

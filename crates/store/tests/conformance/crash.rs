@@ -6,7 +6,7 @@ use ftp_store::{Durability, Error, Quota, Resume, Store, StoreOptions, UploadSpe
 use tokio::runtime::Runtime;
 
 use crate::assert_err;
-use crate::rig::{check_usage, eventually, noise, path, put, read, sha256, spec, write};
+use crate::rig::{Rig, check_usage, eventually, noise, path, put, read, sha256, spec, write};
 
 fn options() -> StoreOptions {
     StoreOptions {
@@ -46,6 +46,18 @@ fn staged_upload_survives_the_end_of_the_process_and_is_resumed() {
         upload.commit(500_000, sha256(&bytes)).await.unwrap();
         check_usage(&home, temp.path()).await;
     });
+}
+
+#[tokio::test]
+async fn a_copy_is_not_written_into_what_an_earlier_one_left() {
+    let rig = Rig::new().await;
+    rig.put("/from", b"short").await;
+    let left = rig.disk().join(".ftpd/staging/copy-0.part");
+    std::fs::write(&left, "longer, and not to be deleted at the start").unwrap();
+    let stored = rig.home.copy(&path("/from"), &path("/to"), false).await.unwrap();
+    assert_eq!(stored.size, 5);
+    assert_eq!(read(&rig.home, &path("/to")).await.unwrap(), b"short");
+    assert!(left.exists());
 }
 
 #[test]
