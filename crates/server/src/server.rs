@@ -103,6 +103,8 @@ pub struct Server {
     care: Care,
     control: Control,
     desk: Arc<Desk>,
+    /// The state directory in use: another one in the configuration waits for a restart.
+    state: PathBuf,
     /// How many files the process may have open.
     files: u64,
     sessions: TaskTracker,
@@ -129,7 +131,7 @@ impl Server {
         let lock = lock(&server.state)?;
         let tls = match tls {
             Some(tls) => Some(tls),
-            None => tls::load(server)?,
+            None => tls::load(&server.tls, &server.state)?,
         };
         let site = Site::new(Store::new(store_options(server)), &server.state)?;
         site.apply(&config.users, &server.limits);
@@ -156,6 +158,7 @@ impl Server {
             care: Care::new(site, server.state.clone(), server.care),
             control,
             desk: Arc::new(desk),
+            state: server.state.clone(),
             config: Mutex::new(Arc::new(config)),
             listener: Mutex::new(Some(listener)),
             address,
@@ -226,9 +229,10 @@ impl Server {
                 audit::failure(None, "cannot make a home", &*error);
             }
         }
-        match tls::load(&new.server) {
+        match tls::load(&new.server.tls, &self.state) {
             Ok(tls) => *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = tls,
-            Err(error) => return audit::failure(None, "the certificate was not reloaded, the old one stays", &*error),
+            // The rest takes force all the same: who was removed has to go.
+            Err(error) => audit::failure(None, "the certificate was not reloaded, the old one stays", &*error),
         }
         for key in restart_keys(&old.server, &new.server) {
             audit::warning(&format!(

@@ -40,18 +40,18 @@ pub(crate) const STATE_FILES: [&str; 2] = [CERTIFICATE_FILE, KEY_FILE];
 /// As [`load`], for a certificate of the administrator's only: its key may be root's to read.
 pub(crate) fn load_own(config: &ServerConfig) -> Result<Option<Arc<rustls::ServerConfig>>> {
     match &config.tls {
-        TlsConfig::Own { .. } => load(config),
+        TlsConfig::Own { .. } => load(&config.tls, &config.state),
         TlsConfig::Automatic | TlsConfig::Off => Ok(None),
     }
 }
 
-/// The TLS configuration in force, or `None` when TLS is switched off. Makes a certificate where none
+/// The TLS configuration in force, or `None` when TLS is switched off. Makes a certificate in `state` where none
 /// is yet.
-pub(crate) fn load(config: &ServerConfig) -> Result<Option<Arc<rustls::ServerConfig>>> {
-    let (certificate, key) = match &config.tls {
+pub(crate) fn load(config: &TlsConfig, state: &Path) -> Result<Option<Arc<rustls::ServerConfig>>> {
+    let (certificate, key) = match config {
         TlsConfig::Off => return Ok(None),
         TlsConfig::Own { certificate, key } => (certificate.clone(), key.clone()),
-        TlsConfig::Automatic => automatic(&config.state)?,
+        TlsConfig::Automatic => automatic(state)?,
     };
     let chain = CertificateDer::pem_file_iter(&certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
