@@ -47,10 +47,12 @@ impl Home {
     /// From then on it runs to its end.
     pub async fn copy(&self, from: &FilePath, to: &FilePath, replace: bool) -> Result<Stored> {
         let (state, from, to) = (Arc::clone(self.state()), from.clone(), to.clone());
+        let jobs = self.jobs();
         let begin = move || Copying::begin(state, &from, to, replace).map(Aside::new);
-        let mut copying = blocking(begin).await?;
+        let mut copying = jobs.blocking(begin).await?;
         while !copying.is_complete() {
-            copying = blocking(move || copying.into_inner().step().map(Aside::new)).await?;
+            let step = move || copying.into_inner().step().map(Aside::new);
+            copying = jobs.blocking(step).await?;
         }
         let kept = copying.from.kept_digest();
         let digest = match kept {
@@ -58,11 +60,11 @@ impl Home {
             _ => {
                 let mut hasher = Hasher::new(kept.map_or_else(Algorithm::default, |kept| kept.algorithm()));
                 while hasher.length() < copying.from.size() {
-                    (copying, hasher) = blocking(move || {
+                    let step = move || {
                         let (copying, hasher) = copying.into_inner().hash_step(hasher)?;
                         Ok((Aside::new(copying), hasher))
-                    })
-                    .await?;
+                    };
+                    (copying, hasher) = jobs.blocking(step).await?;
                 }
                 hasher.finish()
             }

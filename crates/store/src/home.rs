@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use cap_std::fs::Dir;
 use rustix::io::Errno;
+use tokio_util::sync::CancellationToken;
 
-use crate::blocking::blocking;
+use crate::blocking::{Jobs, blocking};
 use crate::clock::HomeClock;
 use crate::commit::Publication;
 use crate::disk;
@@ -52,6 +53,8 @@ const MOMENT_YIELDS: usize = 16;
 #[derive(Clone)]
 pub struct Home {
     state: Arc<HomeState>,
+    /// By which its requests come to a thread.
+    jobs: Jobs,
 }
 
 /// What is shared by all who use a home.
@@ -68,6 +71,7 @@ pub(crate) struct HomeState {
     hashed: Hashed,
     doubtful: Doubtful,
     sources: Arc<Sources>,
+    jobs: Jobs,
     /// Held while names change, together with the counts: never across an `.await`, always inside
     /// the closure that touches the disk. Taken after the trash's lock of room by whoever needs both.
     names: Mutex<()>,
@@ -82,11 +86,29 @@ pub(crate) struct HomeState {
 
 impl Home {
     pub(crate) fn new(state: HomeState) -> Self {
-        Self { state: Arc::new(state) }
+        let jobs = state.jobs.clone();
+        Self {
+            state: Arc::new(state),
+            jobs,
+        }
+    }
+
+    /// The same home for somebody whose requests, once `over` is cancelled, are not begun any more. Those that run
+    /// go on to their end.
+    #[must_use]
+    pub fn until(&self, over: CancellationToken) -> Self {
+        Self {
+            state: Arc::clone(&self.state),
+            jobs: self.jobs.until(over),
+        }
     }
 
     pub(crate) fn state(&self) -> &Arc<HomeState> {
         &self.state
+    }
+
+    pub(crate) fn jobs(&self) -> &Jobs {
+        &self.jobs
     }
 
     /// Puts another quota in force, also for uploads that run. A quota below what is stored already
@@ -161,6 +183,7 @@ impl HomeState {
             hashed: Hashed::default(),
             doubtful: Doubtful::default(),
             sources: Arc::default(),
+            jobs: Jobs::new(),
             names: Mutex::new(()),
             name_changes: AtomicU64::new(0),
             numbers: AtomicU64::new(0),
@@ -207,6 +230,10 @@ impl HomeState {
 
     pub(crate) fn sources(&self) -> &Arc<Sources> {
         &self.sources
+    }
+
+    pub(crate) fn jobs(&self) -> &Jobs {
+        &self.jobs
     }
 
     pub(crate) fn lock_names(&self) -> MutexGuard<'_, ()> {

@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use ftp_digest::{Algorithm, BlockDigests, BlockHasher, Digest, Hasher};
 use tokio_util::sync::CancellationToken;
 
-use crate::blocking::{blocking, stopped};
+use crate::blocking::{Jobs, blocking, stopped};
 use crate::disk::{self, Kind};
 use crate::error::{Error, Result};
 use crate::home::{Home, HomeState};
@@ -27,6 +27,7 @@ const BUFFER_BYTES: usize = 256 * 1024;
 pub struct ReadFile {
     path: FilePath,
     source: Arc<Source>,
+    jobs: Jobs,
     size: u64,
     modified: Timestamp,
     kept: Option<Digest>,
@@ -46,7 +47,7 @@ impl Home {
     /// Safe: nothing is changed.
     pub async fn open_read(&self, path: &FilePath) -> Result<ReadFile> {
         let (state, path) = (Arc::clone(self.state()), path.clone());
-        blocking(move || state.open_read(&path)).await
+        self.jobs().blocking(move || state.open_read(&path)).await
     }
 
     /// The digest of a file, as [`ReadFile::digest`] gives it.
@@ -81,6 +82,7 @@ impl HomeState {
             modified: meta.modified,
             kept: source.kept_digest(),
             source,
+            jobs: self.jobs().clone(),
         })
     }
 }
@@ -123,8 +125,8 @@ impl ReadFile {
     /// Safe for the file; the buffer is lost.
     pub async fn read_at(&self, offset: u64, length: usize, buffer: BytesMut) -> Result<BytesMut> {
         let (source, path) = (Arc::clone(&self.source), self.path.clone());
-        let mut buffer = buffer;
-        blocking(move || {
+        let (mut buffer, jobs) = (buffer, &self.jobs);
+        jobs.blocking(move || {
             let start = buffer.len();
             buffer.resize(start + length, 0);
             let read = disk::read_at(source.file(), &mut buffer[start..], offset)
@@ -145,7 +147,8 @@ impl ReadFile {
     }
 
     /// Fills `chunks`, one behind the other, with what stands from `offset` on, and takes it into `hasher`, all in
-    /// one hand-over, which begins before the future is awaited: so the next bytes are read while others are sent.
+    /// one hand-over, which begins before the future is awaited: so the next bytes are read while others are sent. It
+    /// waits where the home has as many threads as it may.
     ///
     /// # Errors
     ///
@@ -161,7 +164,8 @@ impl ReadFile {
         mut hasher: Option<Hasher>,
     ) -> impl Future<Output = Result<(Vec<C>, Option<Hasher>)>> + Send + use<C> {
         let (source, path) = (Arc::clone(&self.source), self.path.clone());
-        blocking(move || {
+        let jobs = &self.jobs;
+        jobs.blocking(move || {
             let mut at = offset;
             for chunk in &mut chunks {
                 let bytes = chunk.as_mut();
@@ -293,7 +297,8 @@ impl ReadFile {
         let (source, path) = (Arc::clone(&self.source), self.path.clone());
         let wanted = CancellationToken::new();
         let _unwanted_when_dropped = wanted.clone().drop_guard();
-        blocking(move || {
+        let jobs = &self.jobs;
+        jobs.blocking(move || {
             let read = BlockDigests::of_file(source.file(), length, block_bytes, |_| !wanted.is_cancelled());
             blocks_read(read, &path)
         })
@@ -311,11 +316,11 @@ impl ReadFile {
         while at < length {
             let (source, path) = (Arc::clone(&self.source), self.path.clone());
             let end = (at + STEP_BYTES).min(length);
-            state = blocking(move || {
+            let step = move || {
                 read_range(source.file(), &path, (at, end), |bytes| take(&mut state, bytes))?;
                 Ok(state)
-            })
-            .await?;
+            };
+            state = self.jobs.blocking(step).await?;
             at = end;
         }
         Ok(state)
@@ -329,7 +334,8 @@ impl ReadFile {
     /// Safe: it happens or not.
     pub async fn keep_digest(&self, digest: Digest) {
         let file = self.clone();
-        let kept = blocking(move || {
+        let jobs = &self.jobs;
+        let kept = jobs.blocking(move || {
             file.keep_digest_now(&digest);
             Ok(())
         });

@@ -85,13 +85,15 @@ impl Home {
             None => {
                 // Nobody is cut off for a request that would be refused anyway.
                 let (state, target) = (Arc::clone(self.state()), path.clone());
-                blocking(move || writer::check_target(&state, &target, &spec).map(drop)).await?;
+                let checking = move || writer::check_target(&state, &target, &spec).map(drop);
+                self.jobs().blocking(checking).await?;
                 self.take_over(path, &id).await?
             }
         };
         let superseded = claim.superseded().clone();
         let (state, target) = (Arc::clone(self.state()), path.clone());
-        let writer = blocking(move || Writer::begin(&state, target, id, claim, spec)).await?;
+        let beginning = move || Writer::begin(&state, target, id, claim, spec);
+        let writer = self.jobs().blocking(beginning).await?;
         let held = writer.length();
         Ok(Upload {
             path: path.clone(),
@@ -125,7 +127,8 @@ impl Home {
         let id = StagingId::of(path);
         let claim = self.take_over(path, &id).await?;
         let (state, path) = (Arc::clone(self.state()), path.clone());
-        blocking(move || {
+        let jobs = self.jobs();
+        jobs.blocking(move || {
             let found = state.discard_staged(&id)?;
             drop(claim);
             found.then_some(()).ok_or(Error::NotFound { path })

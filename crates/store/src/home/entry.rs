@@ -7,7 +7,6 @@ use std::sync::Arc;
 use ftp_digest::Digest;
 
 use super::{Home, HomeState};
-use crate::blocking::blocking;
 use crate::disk::{self, Kind, Meta};
 use crate::error::{Error, Result};
 use crate::kept;
@@ -61,7 +60,7 @@ impl Home {
     /// Safe: nothing is changed.
     pub async fn stat(&self, path: &FilePath, with_digest: bool) -> Result<Entry> {
         let (state, path) = (Arc::clone(self.state()), path.clone());
-        blocking(move || state.stat(&path, with_digest)).await
+        self.jobs().blocking(move || state.stat(&path, with_digest)).await
     }
 }
 

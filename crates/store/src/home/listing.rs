@@ -1,13 +1,13 @@
 //! Listings of any length, a page at a time.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use cap_std::fs::Dir;
 use rustix::io::Errno;
-use tokio::task::JoinHandle;
 
 use super::{Entry, Home};
-use crate::blocking::{blocking, stopped};
+use crate::blocking::Jobs;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::path::{FilePath, is_reserved};
@@ -20,15 +20,18 @@ const PAGE_ENTRIES: usize = 256;
 /// or removed meanwhile may show or not.
 pub struct Listing {
     path: FilePath,
+    jobs: Jobs,
     side: Side,
 }
 
 /// Where the open directory is.
 enum Side {
     Here(Box<Pages>),
-    Away(JoinHandle<Result<(Box<Pages>, Vec<Entry>)>>),
+    Away(Pin<Box<dyn Future<Output = Result<Page>> + Send>>),
     Done,
 }
+
+type Page = (Box<Pages>, Vec<Entry>);
 
 struct Pages {
     path: FilePath,
@@ -52,7 +55,8 @@ impl Home {
     /// Safe: nothing is changed.
     pub async fn list(&self, path: &FilePath, with_digests: bool) -> Result<Listing> {
         let (state, path) = (Arc::clone(self.state()), path.clone());
-        blocking(move || {
+        let (jobs, own) = (self.jobs(), self.jobs().clone());
+        jobs.blocking(move || {
             let folder = state.tree().folder(&path)?;
             let names = Names::of(&folder.dir).map_err(|errno| Error::from_errno("list", &path, errno))?;
             let pages = Pages {
@@ -64,6 +68,7 @@ impl Home {
             };
             Ok(Listing {
                 path,
+                jobs: own,
                 side: Side::Here(Box::new(pages)),
             })
         })
@@ -89,7 +94,7 @@ impl Listing {
     pub async fn next_page(&mut self) -> Result<Option<Vec<Entry>>> {
         match std::mem::replace(&mut self.side, Side::Done) {
             Side::Here(pages) => {
-                self.side = Side::Away(tokio::task::spawn_blocking(move || pages.next()));
+                self.side = Side::Away(Box::pin(self.jobs.blocking(move || pages.next())));
             }
             side => self.side = side,
         }
@@ -98,25 +103,17 @@ impl Listing {
         };
         let page = job.await;
         self.side = Side::Done;
-        match page {
-            Ok(Ok((pages, entries))) => {
-                if entries.is_empty() {
-                    return Ok(None);
-                }
-                self.side = Side::Here(pages);
-                Ok(Some(entries))
-            }
-            Ok(Err(error)) => Err(error),
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => Err(stopped()),
-            },
+        let (pages, entries) = page?;
+        if entries.is_empty() {
+            return Ok(None);
         }
+        self.side = Side::Here(pages);
+        Ok(Some(entries))
     }
 }
 
 impl Pages {
-    fn next(mut self: Box<Self>) -> Result<(Box<Self>, Vec<Entry>)> {
+    fn next(mut self: Box<Self>) -> Result<Page> {
         let mut entries = Vec::new();
         while entries.len() < PAGE_ENTRIES {
             let Some(name) = self.names.next() else {

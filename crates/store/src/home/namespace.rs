@@ -9,7 +9,6 @@ use rustix::io::Errno;
 
 use super::trash::{Disposal, KeptVersion};
 use super::{Home, HomeState};
-use crate::blocking::blocking;
 use crate::disk::{self, Kind, Meta};
 use crate::error::{Error, Result};
 use crate::path::{FilePath, MAX_COMPONENTS, PathError};
@@ -31,7 +30,8 @@ impl Home {
     /// Once begun it runs to its end.
     pub async fn make_dir(&self, path: &FilePath, parents: bool) -> Result<()> {
         let (state, path) = (Arc::clone(self.state()), path.clone());
-        blocking(move || {
+        let jobs = self.jobs();
+        jobs.blocking(move || {
             if parents {
                 return state.make_dirs(&path);
             }
@@ -51,7 +51,7 @@ impl Home {
     /// Once begun it runs to its end.
     pub async fn remove_file(&self, path: &FilePath, disposal: Disposal) -> Result<Removed> {
         let (state, path) = (Arc::clone(self.state()), path.clone());
-        blocking(move || state.remove_file(&path, disposal)).await
+        self.jobs().blocking(move || state.remove_file(&path, disposal)).await
     }
 
     /// Removes a directory; with `recursive` also what is in it, all of it in one step. Links in it are
@@ -67,13 +67,11 @@ impl Home {
     /// Once begun it runs to its end.
     pub async fn remove_dir(&self, path: &FilePath, recursive: bool, disposal: Disposal) -> Result<Removed> {
         let (state, path) = (Arc::clone(self.state()), path.clone());
-        blocking(move || {
-            if recursive {
-                return state.discard_dir(&path, disposal);
-            }
-            state.remove_empty_dir(&path)
-        })
-        .await
+        let jobs = self.jobs();
+        if recursive {
+            return jobs.walking(move || state.discard_dir(&path, disposal)).await;
+        }
+        jobs.blocking(move || state.remove_empty_dir(&path)).await
     }
 
     /// Renames a file, link or directory, in one step. With `replace` it may take the place of a
@@ -90,7 +88,7 @@ impl Home {
     /// Once begun it runs to its end.
     pub async fn rename(&self, from: &FilePath, to: &FilePath, replace: bool) -> Result<()> {
         let (state, from, to) = (Arc::clone(self.state()), from.clone(), to.clone());
-        blocking(move || state.rename(&from, &to, replace)).await
+        self.jobs().blocking(move || state.rename(&from, &to, replace)).await
     }
 }
 

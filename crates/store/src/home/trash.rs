@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::namespace::stat;
 use super::{Home, HomeState};
-use crate::blocking::{aside, blocking};
+use crate::blocking::aside;
 use crate::disk::{self, At, FileId, Kind, Meta};
 use crate::error::{Error, Result};
 use crate::path::FilePath;
@@ -114,7 +114,8 @@ impl Home {
     /// Safe: nothing is changed.
     pub async fn trash(&self, before: Option<u64>) -> Result<Vec<TrashItem>> {
         let state = Arc::clone(self.state());
-        blocking(move || {
+        let jobs = self.jobs();
+        jobs.blocking(move || {
             let items = state.trash().newest(before.unwrap_or(u64::MAX), PAGE_ITEMS, |_| true);
             let mut page = Vec::with_capacity(items.len());
             for (id, item) in &items {
@@ -141,7 +142,8 @@ impl Home {
     /// Safe: nothing is changed.
     pub async fn versions(&self, path: &FilePath, before: Option<u64>) -> Result<Vec<TrashItem>> {
         let (state, path) = (Arc::clone(self.state()), path.clone());
-        blocking(move || state.versions(&path, before.unwrap_or(u64::MAX), PAGE_ITEMS)).await
+        let looking = move || state.versions(&path, before.unwrap_or(u64::MAX), PAGE_ITEMS);
+        self.jobs().walking(looking).await
     }
 
     /// Puts something from the trash back, where it was or to `to`, making missing parents. With `replace`
@@ -157,7 +159,8 @@ impl Home {
     /// Once begun it runs to its end.
     pub async fn restore(&self, wanted: &Wanted, to: Option<&FilePath>, replace: bool) -> Result<Restored> {
         let (state, wanted, to) = (Arc::clone(self.state()), wanted.clone(), to.cloned());
-        blocking(move || state.restore(&wanted, to.as_ref(), replace)).await
+        let restoring = move || state.restore(&wanted, to.as_ref(), replace);
+        self.jobs().walking(restoring).await
     }
 
     /// Deletes items of the trash for good; all of them without `ids`. Returns what is gone. Numbers that
@@ -173,7 +176,8 @@ impl Home {
     /// Once begun it runs to its end.
     pub async fn purge(&self, ids: Option<Vec<u64>>) -> Result<Removed> {
         let state = Arc::clone(self.state());
-        blocking(move || {
+        let jobs = self.jobs();
+        jobs.blocking(move || {
             let (mut gone, mut failed) = (Removed::default(), None);
             let ids = ids.unwrap_or_else(|| {
                 let all = state.trash().newest(u64::MAX, usize::MAX, |_| true);

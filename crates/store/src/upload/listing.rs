@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::blocking::blocking;
 use crate::error::Result;
 use crate::home::HomeState;
 use crate::staging::{self, StagedUpload, StagingId};
@@ -42,7 +41,7 @@ impl StagedListing {
             return Ok(None);
         }
         let (home, ids) = (Arc::clone(&self.home), self.ids.take());
-        let (page, ids) = blocking(move || {
+        let looking = move || {
             let mut ids: Ids = match ids {
                 Some(ids) => ids,
                 None => Box::new(staging::ids(home.staging())?),
@@ -55,8 +54,8 @@ impl StagedListing {
                 page.extend(staging::look(home.staging(), &id?, now)?);
             }
             Ok((page, Some(ids)))
-        })
-        .await?;
+        };
+        let (page, ids) = self.home.jobs().blocking(looking).await?;
         self.is_over = ids.is_none();
         self.ids = ids;
         Ok((!page.is_empty()).then_some(page))
