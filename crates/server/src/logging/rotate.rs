@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
 
+/// After a rotation that failed, this part of the limit is written before the next try.
+const RETRIES_PER_LIMIT: u64 = 16;
+
 /// The name of the `number`th older file: `ftpd.jsonl.1` is the newest of them.
 pub(crate) fn rotated_name(path: &Path, number: u32) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -25,6 +28,8 @@ pub(super) struct RotatingFile {
     /// The last line has no end: a crash or a full disk cut it off.
     torn: bool,
     limit: u64,
+    /// The length that the current file does not grow past: the limit, or more after a rotation that failed.
+    rotate_at: u64,
     keep: u32,
 }
 
@@ -44,6 +49,7 @@ impl RotatingFile {
             length,
             torn,
             limit,
+            rotate_at: limit,
             keep,
         })
     }
@@ -51,9 +57,12 @@ impl RotatingFile {
     /// Writes one line, whole or not at all, rotating first when it would not fit.
     pub(super) fn append(&mut self, line: &[u8]) -> io::Result<()> {
         let size = line.len() as u64;
-        if self.length > 0 && self.length + size > self.limit {
-            // A log that is too long is better than one that ends.
-            self.rotate().ok();
+        if self.length > 0 && self.length + size > self.rotate_at {
+            // A log that is too long is better than one that ends. Not every line tries again.
+            self.rotate_at = match self.rotate() {
+                Ok(()) => self.limit,
+                Err(_) => self.length + size + self.limit / RETRIES_PER_LIMIT,
+            };
         }
         if self.torn {
             self.write(b"\n")?;
@@ -78,7 +87,24 @@ impl RotatingFile {
         }
     }
 
+    /// Puts an empty file in the place of the current one. It is made first: what fails, as for want of a file
+    /// descriptor, then costs neither the older files nor the name of the current one.
     fn rotate(&mut self) -> io::Result<()> {
+        let mut new = self.path.as_os_str().to_owned();
+        new.push(".new");
+        let new = PathBuf::from(new);
+        // One that was left by a crash.
+        present(fs::remove_file(&new))?;
+        let file = options().create_new(true).open(&new)?;
+        if let Err(error) = self.shift(&new) {
+            fs::remove_file(&new).ok();
+            return Err(error);
+        }
+        (self.file, self.length, self.torn) = (file, 0, false);
+        Ok(())
+    }
+
+    fn shift(&self, new: &Path) -> io::Result<()> {
         for number in (1..self.keep).rev() {
             present(fs::rename(
                 rotated_name(&self.path, number),
@@ -86,23 +112,23 @@ impl RotatingFile {
             ))?;
         }
         if self.keep == 0 {
-            present(fs::remove_file(&self.path))?;
-        } else {
-            present(fs::rename(&self.path, rotated_name(&self.path, 1)))?;
+            return fs::rename(new, &self.path);
         }
-        (self.file, self.length, self.torn) = open(&self.path)?;
-        Ok(())
+        let newest = rotated_name(&self.path, 1);
+        present(fs::rename(&self.path, &newest))?;
+        fs::rename(new, &self.path).inspect_err(|_| drop(fs::rename(&newest, &self.path)))
     }
+}
+
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).mode(FILE_MODE);
+    options
 }
 
 /// The file for appending, its length, and whether its last line has no end.
 fn open(path: &Path) -> io::Result<(File, u64, bool)> {
-    let mut file = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .mode(FILE_MODE)
-        .open(path)?;
+    let mut file = options().create(true).open(path)?;
     let length = file.seek(SeekFrom::End(0))?;
     let mut last = [b'\n'];
     if length > 0 {
@@ -175,6 +201,46 @@ mod tests {
         fs::write(&path, "{\"half").unwrap();
         RotatingFile::open(&path, 1000, 1).unwrap().append(b"whole\n").unwrap();
         assert_eq!(content(&path), "{\"half\nwhole\n");
+    }
+
+    #[test]
+    fn a_rotation_that_fails_costs_no_line_and_no_older_file() {
+        for keep in [0, 2] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("a.jsonl");
+            for number in 1..=keep {
+                fs::write(rotated_name(&path, number), format!("older {number}\n")).unwrap();
+            }
+            // In the way of the new file.
+            let new = directory.path().join("a.jsonl.new");
+            fs::create_dir(&new).unwrap();
+            let mut file = RotatingFile::open(&path, 16 * 8, keep).unwrap();
+            let line = b"1234567\n";
+            for _ in 0..29 {
+                file.append(line).unwrap();
+            }
+            assert_eq!(content(&path).len(), 29 * line.len());
+            for number in 1..=keep {
+                assert_eq!(content(&rotated_name(&path, number)), format!("older {number}\n"));
+            }
+            // It is tried again, and not at each line.
+            fs::remove_dir(&new).unwrap();
+            file.append(line).unwrap();
+            file.append(line).unwrap();
+            assert_eq!(content(&path).len(), line.len());
+            assert!(!new.exists());
+            for number in 1..=keep {
+                let older = content(&rotated_name(&path, number));
+                assert_eq!(
+                    older.len(),
+                    if number == 1 {
+                        30 * line.len()
+                    } else {
+                        "older 1\n".len()
+                    }
+                );
+            }
+        }
     }
 
     #[test]
