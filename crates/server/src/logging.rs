@@ -11,7 +11,7 @@ mod record;
 mod rotate;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;

@@ -1,5 +1,6 @@
 //! The native protocol of `docs/protocol.md`: TLS, hello, SCRAM login, pipelined requests.
 
+mod change;
 mod download;
 mod failure;
 #[cfg(any(test, fuzzing))]

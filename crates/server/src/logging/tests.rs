@@ -19,9 +19,12 @@ fn config(path: &Path) -> LogConfig {
 }
 
 /// The JSON lines that `report` leaves in the file.
-fn logged(report: impl FnOnce(&LogGuard)) -> (String, Vec<Value>) {
+pub(crate) fn logged(report: impl FnOnce(&LogGuard)) -> (String, Vec<Value>) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ftpd.jsonl");
+    // Were the next one the only one, `tracing` would ask the thread that first meets an event whether it is wanted: a
+    // test of another thread would have it forgotten here too.
+    let _second = tracing::Dispatch::new(Registry::default());
     let (subscriber, guard) = subscriber(&config(&path)).unwrap();
     tracing::subscriber::with_default(subscriber, || report(&guard));
     drop(guard);

@@ -11,8 +11,8 @@ use super::record::Record;
 use super::rules::{asks_for_nothing, is_nuisance, name, needs, path_text};
 use super::session::Session;
 use super::wire::End;
-use super::{download, many, reply, small, trash, upload};
-use crate::audit::{self, Outcome};
+use super::{change, download, many, reply, small, trash, upload};
+use crate::audit::{self, Outcome, Who};
 use crate::config::Rights;
 
 /// How much JSON a page of a listing may take: well below the longest header.
@@ -102,9 +102,9 @@ async fn perform(session: &mut Session<'_>, id: u64, op: Op) -> Result<(), Stop>
         }
         Op::Discard { path } => {
             let path = resolve(session, &path)?;
-            session.wire.busy(session.home.discard_upload(&path)).await??;
-            audit::request(&session.who, "discard", &path, None, Outcome::Done);
-            session.wire.reply(id, Re::Ok)?;
+            let (home, at) = (session.home.clone(), path.clone());
+            let work = async move { home.discard_upload(&at).await };
+            change(session, id, ("discard", path), work).await?;
         }
         Op::Get {
             path,
@@ -142,19 +142,20 @@ async fn perform(session: &mut Session<'_>, id: u64, op: Op) -> Result<(), Stop>
         }
         Op::Mkdir { path, parents } => {
             let path = resolve(session, &path)?;
-            session.wire.busy(session.home.make_dir(&path, parents)).await??;
-            audit::request(&session.who, "mkdir", &path, None, Outcome::Done);
-            session.wire.reply(id, Re::Ok)?;
+            let (home, at) = (session.home.clone(), path.clone());
+            let work = async move { home.make_dir(&at, parents).await };
+            change(session, id, ("mkdir", path), work).await?;
         }
         Op::Mv { from, to, replace } => {
             let (from, to) = (resolve(session, &from)?, resolve(session, &to)?);
             let looking = may_replace(&session.home, session.rights(), &to, replace);
             let replace = session.wire.busy(looking).await??;
-            let renaming = session.home.rename(&from, &to, replace);
-            if let Err(error) = session.wire.busy(renaming).await? {
+            let (home, source, target) = (session.home.clone(), from.clone(), to.clone());
+            let work = async move { home.rename(&source, &target, replace).await };
+            let log = move |who: &Who, (): &()| audit::request(who, "mv", &from, Some(&to), Outcome::Done);
+            if let Err(error) = change::run(session, work, log).await? {
                 return Err(session.wire.busy(with_existing(&session.home, error)).await?.into());
             }
-            audit::request(&session.who, "mv", &from, Some(&to), Outcome::Done);
             session.wire.reply(id, Re::Ok)?;
         }
         Op::Ping => session.wire.reply(id, Re::Ok)?,
@@ -211,10 +212,9 @@ async fn perform(session: &mut Session<'_>, id: u64, op: Op) -> Result<(), Stop>
         }
         Op::Rm { path, forever } => {
             let path = resolve(session, &path)?;
-            let work = session.home.remove_file(&path, disposal(forever));
-            session.wire.busy(work).await??;
-            audit::request(&session.who, "rm", &path, None, Outcome::Done);
-            session.wire.reply(id, Re::Ok)?;
+            let (home, at) = (session.home.clone(), path.clone());
+            let work = async move { home.remove_file(&at, disposal(forever)).await };
+            change(session, id, ("rm", path), work).await?;
         }
         Op::Rmdir {
             path,
@@ -222,10 +222,9 @@ async fn perform(session: &mut Session<'_>, id: u64, op: Op) -> Result<(), Stop>
             forever,
         } => {
             let path = resolve(session, &path)?;
-            let work = session.home.remove_dir(&path, recursive, disposal(forever));
-            session.wire.busy(work).await??;
-            audit::request(&session.who, "rmdir", &path, None, Outcome::Done);
-            session.wire.reply(id, Re::Ok)?;
+            let (home, at) = (session.home.clone(), path.clone());
+            let work = async move { home.remove_dir(&at, recursive, disposal(forever)).await };
+            change(session, id, ("rmdir", path), work).await?;
         }
         Op::Stat { path, digest } => {
             let path = resolve(session, &path)?;
@@ -243,6 +242,18 @@ async fn perform(session: &mut Session<'_>, id: u64, op: Op) -> Result<(), Stop>
         }
     }
     Ok(())
+}
+
+/// Makes a change to one path, logs it and answers.
+async fn change<T: Send + 'static>(
+    session: &mut Session<'_>,
+    id: u64,
+    (op, path): (&'static str, FilePath),
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<(), Stop> {
+    let log = move |who: &Who, _: &T| audit::request(who, op, &path, None, Outcome::Done);
+    change::run(session, work, log).await??;
+    Ok(session.wire.reply(id, Re::Ok)?)
 }
 
 fn disposal(forever: bool) -> Disposal {

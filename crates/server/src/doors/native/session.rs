@@ -158,7 +158,8 @@ async fn serve<'a>(
         wire,
         who: who.clone(),
         lane: home.small_lane(over.clone()),
-        home,
+        // Nor does a change that waits: the next session may have other plans for these names.
+        home: home.until(over.clone()),
         cwd: FilePath::root(),
         account,
         purse,

@@ -16,6 +16,7 @@ use super::*;
 use crate::config::{Limits, Rights, UserConfig};
 
 mod busy;
+mod changes;
 mod groups;
 mod login;
 mod rates;

@@ -1,13 +1,13 @@
 //! Requests about what was removed or replaced.
 
 use ftp_proto::{Code, Fault, Purged, Re, TrashItem};
-use ftp_store::{FilePath, Wanted};
+use ftp_store::{FilePath, Removed, Restored, Wanted};
 
 use super::failure::{Stop, cancelled, with_existing};
-use super::reply;
 use super::request::{PAGE_BYTES, may_replace, resolve};
 use super::session::Session;
-use crate::audit::{self, Outcome};
+use super::{change, reply};
+use crate::audit::{self, Outcome, Who};
 
 /// The newest first, streamed: nothing but the page at hand is in memory.
 pub(super) async fn list(session: &mut Session<'_>, id: u64, path: Option<&str>) -> Result<(), Stop> {
@@ -82,12 +82,10 @@ pub(super) async fn restore(session: &mut Session<'_>, id: u64, asked: Asked) ->
         None => asked.replace && session.rights().delete,
     };
     let home = session.home.clone();
-    let work = home.restore(&wanted, to.as_ref(), replace);
-    match session.wire.busy(work).await? {
-        Ok(restored) => {
-            audit::request(&session.who, "restore", &restored.path, None, Outcome::Done);
-            Ok(session.wire.reply(id, Re::Restored(reply::restored(&restored)))?)
-        }
+    let work = async move { home.restore(&wanted, to.as_ref(), replace).await };
+    let log = |who: &Who, restored: &Restored| audit::request(who, "restore", &restored.path, None, Outcome::Done);
+    match change::run(session, work, log).await? {
+        Ok(restored) => Ok(session.wire.reply(id, Re::Restored(reply::restored(&restored)))?),
         Err(error) => Err(session.wire.busy(with_existing(&session.home, error)).await?.into()),
     }
 }
@@ -103,10 +101,20 @@ fn target<'a>(wanted: &'a Wanted, to: Option<&'a FilePath>) -> Option<&'a FilePa
 pub(super) async fn purge(session: &mut Session<'_>, id: u64, items: Option<Vec<u64>>) -> Result<(), Stop> {
     let home = session.home.clone();
     let all = items.is_none();
-    let gone = session.wire.busy(home.purge(items)).await??;
-    let entries = gone.files + gone.dirs;
-    let what = format!("{entries} entries of the trash{}", if all { ", all" } else { "" });
-    audit::request(&session.who, "purge", &what, None, Outcome::Done);
-    let bytes = gone.bytes;
+    let work = async move { home.purge(items).await };
+    let log = move |who: &Who, gone: &Removed| {
+        let what = format!(
+            "{} entries of the trash{}",
+            entries(gone),
+            if all { ", all" } else { "" }
+        );
+        audit::request(who, "purge", &what, None, Outcome::Done);
+    };
+    let gone = change::run(session, work, log).await??;
+    let (entries, bytes) = (entries(&gone), gone.bytes);
     Ok(session.wire.reply(id, Re::Purged(Purged { entries, bytes }))?)
+}
+
+fn entries(gone: &Removed) -> u64 {
+    gone.files + gone.dirs
 }

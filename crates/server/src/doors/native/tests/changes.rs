@@ -1,0 +1,102 @@
+//! Changes that go on when their session has ended.
+
+use std::sync::mpsc;
+
+use super::*;
+use crate::logging::tests::logged;
+
+/// Each change, with its name in the log.
+fn changes() -> [(&'static str, Op); 6] {
+    let text = |text: &str| text.to_owned();
+    [
+        (
+            "mkdir",
+            Op::Mkdir {
+                path: text("/new"),
+                parents: false,
+            },
+        ),
+        (
+            "mv",
+            Op::Mv {
+                from: text("/file"),
+                to: text("/moved"),
+                replace: false,
+            },
+        ),
+        (
+            "rm",
+            Op::Rm {
+                path: text("/file"),
+                forever: false,
+            },
+        ),
+        (
+            "rmdir",
+            Op::Rmdir {
+                path: text("/dir"),
+                recursive: true,
+                forever: false,
+            },
+        ),
+        (
+            "restore",
+            Op::Restore {
+                item: None,
+                path: Some(text("/gone")),
+                to: None,
+                replace: false,
+            },
+        ),
+        ("purge", Op::Purge { items: None }),
+    ]
+}
+
+#[test]
+fn a_change_that_outlives_its_session_is_logged() {
+    for (name, op) in changes() {
+        let (_, lines) = logged(|_| {
+            // One thread for all that touches a disk: whoever holds it makes the store slow.
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .max_blocking_threads(1)
+                .build()
+                .unwrap();
+            runtime.block_on(cut_in_the_middle(op));
+        });
+        let ends = |line: &&serde_json::Value| line["event"] == "request" && line["op"] == name;
+        let line = lines.iter().rfind(ends);
+        assert_eq!(line.expect(name)["outcome"], "ok", "{name}");
+        let session_end = lines.iter().position(|line| line["event"] == "session_end").unwrap();
+        assert!(lines.iter().skip(session_end).any(|line| line["op"] == name), "{name}");
+    }
+}
+
+/// Has a session end while the store is at work for it.
+async fn cut_in_the_middle(op: Op) {
+    let house = House::new();
+    let age = std::time::Duration::from_secs(1000);
+    house.change(|alice| alice.trash = ftp_store::TrashPolicy { bytes: 1000, age });
+    let mut peer = house.enter().await;
+    std::fs::create_dir(house.alice.home.join("dir")).unwrap();
+    for name in ["file", "gone"] {
+        std::fs::write(house.alice.home.join(name), "text").unwrap();
+    }
+    let path = "/gone".to_owned();
+    peer.send(1, Op::Rm { path, forever: false }).await;
+    assert_eq!(peer.reply().await, (1, Re::Ok));
+    let (release, held) = mpsc::channel::<()>();
+    let slow = tokio::task::spawn_blocking(move || held.recv().unwrap_err());
+    peer.send(7, op).await;
+    while house.door.tasks.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    house.door.cut.cancel();
+    let Peer { reader, writer, server } = peer;
+    drop((reader, writer));
+    server.await.unwrap();
+    drop(release);
+    slow.await.unwrap();
+    house.door.tasks.close();
+    house.door.tasks.wait().await;
+}
