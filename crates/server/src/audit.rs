@@ -436,6 +436,20 @@ pub(crate) fn failure(session: Option<u64>, what: &str, cause: &(dyn Error + 'st
     error!(event = "failure", session, cause = %Chain(cause), "{what}");
 }
 
+/// The server could not do what a session asked for. However often that is asked, it causes no more lines than other
+/// failures of the session.
+pub(crate) fn request_failure(who: &Who, cause: &str) {
+    if who.may_log() {
+        error!(
+            event = "failure",
+            session = who.session,
+            user = who.user.as_deref(),
+            cause,
+            "a request failed"
+        );
+    }
+}
+
 /// An error with its sources, on one line.
 pub(crate) struct Chain<'a>(pub(crate) &'a (dyn Error + 'static));
 

@@ -40,9 +40,21 @@ impl Work {
     }
 }
 
+/// What is answered, and whether it is a failure that has to be paid for.
+pub(super) struct Answer {
+    pub(super) re: Re,
+    pub(super) is_nuisance: bool,
+}
+
+impl From<Re> for Answer {
+    fn from(re: Re) -> Self {
+        Self { re, is_nuisance: false }
+    }
+}
+
 /// Hands the work over, behind that of earlier groups. The future logs it, and says what is to be answered; nothing if
 /// the session was over before it began.
-pub(super) fn run(home: Home, lane: &SmallLane, group: Vec<Work>) -> impl Future<Output = Vec<Re>> + Send + use<> {
+pub(super) fn run(home: Home, lane: &SmallLane, group: Vec<Work>) -> impl Future<Output = Vec<Answer>> + Send + use<> {
     let (work, logs): (Vec<_>, Vec<_>) = group.into_iter().map(|work| (work.work, work.log)).unzip();
     let storing = lane.store(work);
     async move {
@@ -50,7 +62,7 @@ pub(super) fn run(home: Home, lane: &SmallLane, group: Vec<Work>) -> impl Future
         let mut answers = Vec::with_capacity(logs.len());
         for (result, log) in results.into_iter().zip(logs) {
             answers.push(match result {
-                Ok(stored) => told(log, stored.as_ref()),
+                Ok(stored) => told(log, stored.as_ref()).into(),
                 Err(error) => failed(log, with_existing(&home, error).await),
             });
         }
@@ -72,10 +84,12 @@ fn told(log: Log, stored: Option<&Stored>) -> Re {
     }
 }
 
-fn failed(log: Log, failure: Failure) -> Re {
+fn failed(log: Log, failure: Failure) -> Answer {
+    let is_nuisance = failure.is_nuisance();
     match log {
         Log::Transfer(record) => record.failed(&failure),
         Log::Directory(who, path) => {
+            failure.tell(&who);
             let outcome = Outcome::Failed {
                 code: &failure.fault.code.name(),
                 cause: &failure.cause,
@@ -83,5 +97,8 @@ fn failed(log: Log, failure: Failure) -> Re {
             audit::request(&who, "mkdir", &path, None, outcome);
         }
     }
-    Re::Error(failure.fault)
+    Answer {
+        re: Re::Error(failure.fault),
+        is_nuisance,
+    }
 }

@@ -53,6 +53,7 @@ impl Record {
 
     /// The transfer was refused or failed.
     pub(super) fn failed(mut self, failure: &Failure) {
+        failure.tell(&self.who);
         let code = failure.fault.code.name();
         self.write(
             None,

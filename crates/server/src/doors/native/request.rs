@@ -5,10 +5,10 @@ use ftp_proto::{Code, Fault, MAX_HEADER_BYTES, Op, Page, ProtocolError, Re, Requ
 use ftp_store::{Disposal, Error, FilePath, Home};
 use tokio::time::Instant;
 
-use super::failure::{Failure, Stop, cancelled, note_damage, with_existing};
+use super::failure::{Stop, cancelled, note_damage, with_existing};
 use super::group::Work;
 use super::record::Record;
-use super::rules::{asks_for_nothing, is_nuisance, name, needs, path_text};
+use super::rules::{asks_for_nothing, name, needs, path_text};
 use super::session::Session;
 use super::wire::End;
 use super::{change, download, many, reply, small, trash, upload};
@@ -52,19 +52,20 @@ pub(super) async fn alone(session: &mut Session<'_>, request: Request) -> Result
     match result {
         Ok(()) => session.wire.flush_if_much().await,
         Err(Stop::End(end)) => Err(end),
-        Err(Stop::Fault(Failure { fault, cause })) => {
+        Err(Stop::Fault(failure)) => {
             let outcome = Outcome::Failed {
-                code: &fault.code.name(),
-                cause: &cause,
+                code: &failure.fault.code.name(),
+                cause: &failure.cause,
             };
             // To ask whether something is there, as clients do before they transfer, is no failure.
-            if !(name == "stat" && fault.code == Code::NotFound) {
-                if is_nuisance(fault.code) {
+            if !(name == "stat" && failure.fault.code == Code::NotFound) {
+                if failure.is_nuisance() {
                     session.note_nuisance();
                 }
+                failure.tell(&session.who);
                 audit::request(&session.who, name, &path, None, outcome);
             }
-            session.wire.reply(id, Re::Error(fault))?;
+            session.wire.reply(id, Re::Error(failure.fault))?;
             session.wire.flush_if_much().await
         }
     }

@@ -13,9 +13,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::group::{self, Work};
+use super::group::{self, Answer, Work};
 use super::login::Entered;
-use super::rules::is_nuisance;
 use super::wire::{End, Incoming, READ_AHEAD_BYTES, Wire};
 use super::{Door, request};
 use crate::audit::{self, Who};
@@ -77,7 +76,7 @@ struct Pending {
 /// The next so many of the pending, which are being stored.
 struct Running {
     count: usize,
-    job: MaybeDone<JoinHandle<Vec<Re>>>,
+    job: MaybeDone<JoinHandle<Vec<Answer>>>,
 }
 
 /// Serves requests until the session ends, and logs why it did.
@@ -428,8 +427,9 @@ impl Session<'_> {
             for first in self.pending.drain(..count).collect::<Vec<_>>() {
                 self.pending_bytes -= first.bytes;
                 self.pending_files.remove(&first.path);
-                let re = answers.next().filter(|_| !failed).unwrap_or_else(unexpected_end);
-                if matches!(&re, Re::Error(fault) if is_nuisance(fault.code)) {
+                let answer = answers.next().filter(|_| !failed);
+                let Answer { re, is_nuisance } = answer.unwrap_or_else(|| unexpected_end().into());
+                if is_nuisance {
                     self.purse.owe_nuisance();
                 }
                 self.wire.reply(first.id, re)?;

@@ -210,10 +210,7 @@ async fn body(session: &mut Session<'_>, id: u64, mut upload: Upload, record: &m
                 Op::Fail { message } => {
                     let cause = format!("the client gave up: {message}");
                     let message = "the client gave up; what arrived is kept for a resume";
-                    return Ok(Body::Stopped(Failure {
-                        fault: Fault::new(Code::Cancelled, message),
-                        cause,
-                    }));
+                    return Ok(Body::Stopped(Failure::new(Fault::new(Code::Cancelled, message), cause)));
                 }
                 _ => return Err(ProtocolError::Unexpected("request within a body").into()),
             },
@@ -270,9 +267,6 @@ async fn commit(
     Ok(session.wire.busy(committing).await?.unwrap_or_else(|error| {
         audit::failure(Some(session.who.session), "an upload ended unexpectedly", &error);
         let fault = Fault::new(Code::Internal, "the server failed to do this; its log says why");
-        Err(Failure {
-            cause: error.to_string(),
-            fault,
-        })
+        Err(Failure::new(fault, error.to_string()))
     }))
 }
