@@ -78,8 +78,9 @@ pub(super) async fn run(session: &mut Session<'_>, id: u64, asked: Asked) -> Res
     }
     match sent {
         Ok(digest) => {
-            if is_new {
-                session.wire.busy(file.keep_digest(digest)).await?;
+            if is_new && let Err(end) = session.wire.busy(file.keep_digest(digest)).await {
+                record.lost(&end.to_string());
+                return Err(end.into());
             }
             record.done(file.size(), digest);
             Ok(session.wire.reply(id, Re::End { length, digest })?)

@@ -294,13 +294,21 @@ async fn copy(session: &mut Session<'_>, id: u64, from: &str, to: &str, replace:
     let replace = session.wire.busy(looking).await??;
     let record = Record::new(session, "cp", &to, Instant::now());
     let work = session.home.copy(&from, &to, replace);
-    let copied = session.wire.unless_cancelled(id, work).await?;
-    match copied.ok_or_else(cancelled)? {
-        Ok(stored) => {
+    match session.wire.unless_cancelled(id, work).await {
+        Err(end) => {
+            record.lost(&end.to_string());
+            Err(end.into())
+        }
+        Ok(None) => {
+            session.note_nuisance();
+            record.failed(&cancelled().into());
+            Ok(session.wire.reply(id, Re::Error(cancelled()))?)
+        }
+        Ok(Some(Ok(stored))) => {
             record.done(stored.size, stored.digest);
             Ok(session.wire.reply(id, Re::Stored(reply::stored(&stored)))?)
         }
-        Err(error) => {
+        Ok(Some(Err(error))) => {
             note_damage(session, &error);
             let failure = session.wire.busy(with_existing(&session.home, error)).await?;
             record.failed(&failure);

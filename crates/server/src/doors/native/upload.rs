@@ -67,21 +67,20 @@ pub(super) async fn run(session: &mut Session<'_>, id: u64, asked: Asked) -> Res
     let mut record = Record::new(session, "put", &path, began);
     record.size = asked.size.unwrap_or(0);
     record.kept = upload.held();
-    let have = if upload.held_is_same() {
-        // What is held takes part in the digest of the whole; should that differ, the next try compares.
-        Some(BlockList::uncompared(upload.held()))
-    } else if upload.held() > 0 {
-        let comparing = session.wire.unless_cancelled(id, upload.held_blocks()).await?;
-        Some(BlockList::from(&comparing.ok_or_else(cancelled)??))
-    } else {
-        None
-    };
-    if have.is_some() {
-        upload.catch_up()?;
+    match go(session, id, &mut upload).await {
+        Ok(()) => {}
+        Err(Stop::End(end)) => {
+            record.lost(&end.to_string());
+            return Err(end.into());
+        }
+        Err(Stop::Fault(failure)) => {
+            if failure.is_nuisance() {
+                session.note_nuisance();
+            }
+            record.failed(&failure);
+            return refuse(session, id, failure);
+        }
     }
-    session.wire.reply(id, Re::Go { have })?;
-    session.wire.flush().await?;
-
     match body(session, id, upload, &mut record).await {
         Err(end) => {
             record.lost(&end.to_string());
@@ -106,6 +105,24 @@ pub(super) async fn run(session: &mut Session<'_>, id: u64, asked: Asked) -> Res
             Err(failure) => refuse(session, id, failure),
         },
     }
+}
+
+/// Tells the client to send, and what is held of an earlier attempt.
+async fn go(session: &mut Session<'_>, id: u64, upload: &mut Upload) -> Result<(), Stop> {
+    let have = if upload.held_is_same() {
+        // What is held takes part in the digest of the whole; should that differ, the next try compares.
+        Some(BlockList::uncompared(upload.held()))
+    } else if upload.held() > 0 {
+        let comparing = session.wire.unless_cancelled(id, upload.held_blocks()).await?;
+        Some(BlockList::from(&comparing.ok_or_else(cancelled)??))
+    } else {
+        None
+    };
+    if have.is_some() {
+        upload.catch_up()?;
+    }
+    session.wire.reply(id, Re::Go { have })?;
+    Ok(session.wire.flush().await?)
 }
 
 /// Lists what is staged; nothing but the page at hand is in memory.
