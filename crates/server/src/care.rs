@@ -104,8 +104,7 @@ impl Care {
                 self.changed.notified().await;
                 continue;
             };
-            let users = self.site.all();
-            let names: Vec<String> = users.iter().map(|(name, _)| name.clone()).collect();
+            let names: Vec<String> = self.site.all().into_iter().map(|(name, _)| name).collect();
             #[expect(
                 clippy::disallowed_methods,
                 reason = "rounds outlive restarts, and judge a jump of the clock for themselves"
@@ -133,11 +132,12 @@ impl Care {
                 }
                 continue;
             }
-            if let Some((name, account)) = users.iter().find(|(name, _)| *name == user) {
-                // One that cannot be opened is told of where its user needs it.
-                if let Ok(home) = self.site.open(account).await {
-                    self.scrub(name, &home, part).await;
-                }
+            // Asked for only now: an account from before a reload would put its old quota in force. A home that
+            // cannot be opened is told of where its user needs it.
+            if let Some(account) = self.site.account(&user)
+                && let Ok(home) = self.site.open(&account).await
+            {
+                self.scrub(&user, &home, part).await;
             }
             rounds.done(&user, interval);
         }

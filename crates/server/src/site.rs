@@ -93,6 +93,11 @@ impl Site {
         self.accounts().iter().map(all).collect()
     }
 
+    /// The account of this name, as it is now.
+    pub(crate) fn account(&self, name: &str) -> Option<Arc<Account>> {
+        self.accounts().get(name).cloned()
+    }
+
     /// Brings the accounts in line with the configuration.
     pub(crate) fn apply(&self, users: &BTreeMap<String, UserConfig>, limits: &Limits) -> Changes {
         let mut changes = Changes::default();

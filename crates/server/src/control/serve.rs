@@ -21,7 +21,7 @@ use super::{
     with_address,
 };
 use crate::gate::Gate;
-use crate::site::{Account, Site};
+use crate::site::Site;
 use crate::{audit, care};
 
 /// The socket, bound. Removed when dropped.
@@ -173,8 +173,8 @@ impl Desk {
                 line.say(Re::Status(Box::new(report))).await
             }
             Ask::Recount { users } => {
-                for (user, account) in self.accounts(users, line).await? {
-                    let Some(home) = self.open(&user, &account, line).await? else {
+                for user in self.users(users, line).await? {
+                    let Some(home) = self.open(&user, line).await? else {
                         continue;
                     };
                     let counting = with_beats(line, home.recount(Pace::FULL)).await?;
@@ -190,8 +190,8 @@ impl Desk {
                 Ok(())
             }
             Ask::Scrub { users, rate, adopt } => {
-                for (user, account) in self.accounts(users, line).await? {
-                    if let Some(home) = self.open(&user, &account, line).await? {
+                for user in self.users(users, line).await? {
+                    if let Some(home) = self.open(&user, line).await? {
                         scrub(&user, &home, rate, adopt, line).await?;
                     }
                 }
@@ -200,8 +200,8 @@ impl Desk {
         }
     }
 
-    /// The accounts of these users, or all of them.
-    async fn accounts(&self, users: Vec<String>, line: &mut Line) -> io::Result<Vec<(String, Arc<Account>)>> {
+    /// These users, or all of them.
+    async fn users(&self, users: Vec<String>, line: &mut Line) -> io::Result<Vec<String>> {
         let all = self.site.all();
         for user in users.iter().filter(|user| !all.iter().any(|(name, _)| name == *user)) {
             let message = "the server knows no such user".to_owned();
@@ -209,11 +209,16 @@ impl Desk {
             line.say(Re::Failed { user, message }).await?;
         }
         let is_asked = |name: &String| users.is_empty() || users.contains(name);
-        Ok(all.into_iter().filter(|(name, _)| is_asked(name)).collect())
+        Ok(all.into_iter().map(|(name, _)| name).filter(is_asked).collect())
     }
 
-    async fn open(&self, user: &str, account: &Account, line: &mut Line) -> io::Result<Option<ftp_store::Home>> {
-        match with_beats(line, self.site.open(account)).await? {
+    /// The home of a user whose turn has come; `None` if it cannot be opened, which is told, or the user is gone.
+    async fn open(&self, user: &str, line: &mut Line) -> io::Result<Option<ftp_store::Home>> {
+        // Asked for only now: an account from before a reload would put its old quota in force.
+        let Some(account) = self.site.account(user) else {
+            return Ok(None);
+        };
+        match with_beats(line, self.site.open(&account)).await? {
             Ok(home) => Ok(Some(home)),
             Err(error) => {
                 line.say(failed(user, &error)).await?;
@@ -326,5 +331,91 @@ fn failed(user: &str, error: &ftp_store::Error) -> Re {
     Re::Failed {
         user: user.to_owned(),
         message: audit::Chain(error).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::mpsc;
+
+    use ftp_proto::Secret;
+    use ftp_proto::scram::Verifier;
+    use ftp_store::{Store, StoreOptions};
+
+    use super::*;
+    use crate::config::{Limits, Rights, UserConfig};
+
+    /// The configuration of alice and bob, of whom bob has this password and quota.
+    fn users(dir: &Path, password: &str, quota: u64) -> BTreeMap<String, UserConfig> {
+        let user = |name: &str, password: &str, quota| UserConfig {
+            verifier: Verifier::with_salt(&Secret::new(password.to_owned()), b"salt", 4096).unwrap(),
+            home: dir.join(name),
+            quota: Some(quota),
+            max_files: None,
+            rights: Rights::ALL,
+            max_sessions: 1,
+            trash: ftp_store::TrashPolicy::default(),
+            max_upload: None,
+            max_download: None,
+        };
+        [("alice", user("alice", "a", 1)), ("bob", user("bob", password, quota))]
+            .map(|(name, user)| (name.to_owned(), user))
+            .into()
+    }
+
+    #[test]
+    fn a_round_over_all_homes_leaves_the_quota_alone_that_a_reload_has_put_in_force_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        // One thread for all that touches a disk: whoever holds it makes the store slow.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .max_blocking_threads(1)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let site = Arc::new(Site::new(Store::new(StoreOptions::default()), dir.path()).unwrap());
+            let limits = Limits::default();
+            site.apply(&users(dir.path(), "b", 1000), &limits);
+            site.open_all(|name, error| panic!("{name}: {error}")).await;
+            let desk = Desk {
+                site: Arc::clone(&site),
+                gate: Gate::new(limits.clone()),
+                address: SocketAddr::from(([127, 0, 0, 1], 9)),
+                began: Instant::now(),
+                drain: CancellationToken::new(),
+            };
+            let (release, held) = mpsc::channel::<()>();
+            let slow = tokio::task::spawn_blocking(move || held.recv().unwrap_err());
+            let (mut here, there) = UnixStream::pair().unwrap();
+            let round = tokio::spawn(async move { desk.talk(there).await });
+            here.write_all(&to_line(Ask::Recount { users: Vec::new() }))
+                .await
+                .unwrap();
+            let mut lines = BufReader::new(here).lines();
+            let beat = tokio::select! {
+                line = lines.next_line() => line.unwrap().unwrap(),
+                // The clock stands still while the thread is held.
+                () = async {
+                    loop {
+                        tokio::time::advance(BEAT_INTERVAL / 10).await;
+                        tokio::task::yield_now().await;
+                    }
+                } => unreachable!(),
+            };
+            // It waits for alice's home.
+            assert_eq!(from_line::<Re>(beat.as_bytes()).unwrap(), Re::Beat);
+            site.apply(&users(dir.path(), "new", 2000), &limits);
+            drop(release);
+            slow.await.unwrap();
+            round.await.unwrap();
+            let home = site
+                .account("bob")
+                .unwrap()
+                .opened()
+                .expect("its turn came after the reload");
+            assert_eq!(home.usage().await.unwrap().bytes_limit, Some(2000));
+        });
     }
 }
