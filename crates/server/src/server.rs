@@ -31,8 +31,8 @@ use crate::{care, listen, secret, tls};
 /// Connections that may wait in the kernel to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// How long sessions may take to end once they are cut.
-const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long sessions may take to end once they are cut, and work on the disk once nobody waits for it.
+pub(crate) const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often expired staged uploads are looked for.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(10 * 60);

@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::Config;
 use crate::logging::LogGuard;
-use crate::server::{Foundation, Server};
+use crate::server::{ABORT_TIMEOUT, Foundation, Server};
 use crate::{audit, logging};
 
 /// How often the configuration file is looked at. Asking the kernel to tell would miss files on network
@@ -37,7 +37,10 @@ pub(super) fn run(file: &Path) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("the threads of the server cannot be started")?;
-    runtime.block_on(serve(foundation, known, &log))
+    let served = runtime.block_on(serve(foundation, known, &log));
+    // A large deletion would keep the process for as long as it takes; the next opening of its home ends it.
+    runtime.shutdown_timeout(ABORT_TIMEOUT);
+    served
 }
 
 async fn serve(foundation: Foundation, known: Option<Fingerprint>, log: &LogGuard) -> anyhow::Result<()> {
