@@ -23,8 +23,9 @@ pub(super) type Writer = FrameWriter<Outgoing>;
 /// read this bounds what a client can make a session hold.
 pub(super) const READ_AHEAD_BYTES: usize = 2 * MAX_DATA_BYTES;
 
-/// Chunks below this are copied out of the buffer they arrived in. A chunk keeps all of that buffer, and
-/// what lay beside it there, such as beats, counts nowhere; this bounds it by a few times what counts.
+/// Chunks below this are copied out of the buffer they arrived in. A chunk keeps all of that buffer, which has room for
+/// the longest one, and what lay beside it there counts nowhere once it is dealt with; this bounds it by four times what
+/// counts.
 const COPY_BELOW_BYTES: usize = 64 * 1024;
 
 /// Beats that may come in each [`BEAT_INTERVAL`] for nothing. An honest client sends one; more of them come together
