@@ -1,6 +1,7 @@
 //! What was done has not to be done again, and what comes out is right whatever happened.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -240,6 +241,34 @@ fn a_broken_get_is_resumed_by_the_next_one() {
     let get = alice.one(&["get", "demo"]);
     assert_eq!(get["outcome"], "resumed");
     assert_eq!((number(&get, "kept"), number(&get, "moved")), (held, SIZE - held));
+    is_fetched(&alice);
+}
+
+#[test]
+fn a_broken_get_of_a_link_is_resumed_and_found_identical_afterwards() {
+    let rig = Rig::start();
+    let alice = rig.cli("alice");
+    write_noise(&alice.file("original"), SIZE, 13);
+    alice.run(["put", "original", "target"]).ok();
+    symlink("target", rig.home("alice").join("demo")).unwrap();
+    for resume in [&["get", "demo"][..], &["get", "--resume", "demo"]] {
+        let proxy = Proxy::start(rig.address()).and(Direction::Down, BREAK, Break::Cut);
+        let broken = alice.clone().via(proxy.address());
+        broken.run(["--retries", "0", "get", "demo"]).exits(8);
+        let held = fs::metadata(alice.file(".demo.ftp-part")).unwrap().len();
+        assert!(held >= BREAK - IN_FLIGHT, "{held}");
+        let get = alice.one(resume);
+        assert_eq!((number(&get, "kept"), number(&get, "moved")), (held, SIZE - held));
+        is_fetched(&alice);
+        let again = alice.one(&["get", "demo"]);
+        assert_eq!((&again["outcome"], &again["moved"]), (&"identical".into(), &0.into()));
+        fs::remove_file(alice.file("demo")).unwrap();
+    }
+    // Within one call as well.
+    let proxy = Proxy::start(rig.address()).and(Direction::Down, BREAK, Break::Cut);
+    let ran = alice.clone().via(proxy.address()).run(["get", "demo"]).ok();
+    assert!(!ran.stderr().contains("starting anew"), "{}", ran.stderr());
+    assert!(proxy.passed(Direction::Down) < SIZE + IN_FLIGHT + MIB);
     is_fetched(&alice);
 }
 

@@ -8,6 +8,7 @@ use ftp_proto::{BlockList, DATA_HEAD_BYTES, Entry, Op, Re, Reply, Stored, Timest
 use tokio_util::sync::CancellationToken;
 
 use crate::damage::mismatch;
+use crate::followed::followed;
 use crate::link::{Incoming, Link, unexpected, wrong_reply};
 use crate::observer::{Event, Observer, TransferId};
 use crate::partial::{Partial, Record};
@@ -162,14 +163,7 @@ impl Download<'_> {
         if length == 0 || self.resume == Resume::Never {
             return Ok(None);
         }
-        let op = Op::Stat {
-            path: self.remote.as_wire().to_owned(),
-            digest: false,
-        };
-        let entry = match link.call(op).await? {
-            Re::Entry(entry) => entry,
-            other => return Err(wrong_reply(other)),
-        };
+        let entry = followed(link, self.remote, false).await?;
         let record = partial.record().filter(|record| belongs(record, &entry));
         if self.resume == Resume::Auto && record.is_none() {
             self.observer.event(&Event::StartedAnew { id: self.id });

@@ -4,15 +4,16 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use ftp_proto::{Entry, Kind, MAX_DATA_BYTES, Op, Re, Stored};
+use ftp_proto::{Entry, Kind, MAX_DATA_BYTES, Stored};
 
 use crate::arriving::Line;
 use crate::batch::{Batch, Item, ends};
 use crate::conflict::{decide, identical};
 use crate::download::Download;
+use crate::followed::followed;
 use crate::items::Slot;
 use crate::landing::{self, Found, make_parents, refuse_links};
-use crate::link::{Link, wrong_reply};
+use crate::link::Link;
 use crate::observer::{Decision, Event, TransferId};
 use crate::partial::{Partial, is_partial_name, sync_file_system};
 use crate::source::{Source, mtime};
@@ -220,15 +221,8 @@ impl Batch<'_, GetItem> {
                 return Ok(false);
             }
         };
-        let entry = match link
-            .call(Op::Stat {
-                path: self.items[index].item.remote.as_wire().to_owned(),
-                digest: true,
-            })
-            .await
-        {
-            Ok(Re::Entry(entry)) => entry,
-            Ok(other) => return Err(wrong_reply(other)),
+        let entry = match followed(link, &self.items[index].item.remote, true).await {
+            Ok(entry) => entry,
             Err(error @ Error::Refused(_)) => {
                 self.finish(index, Err(error));
                 return Ok(false);

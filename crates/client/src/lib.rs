@@ -22,6 +22,7 @@ mod conflict;
 mod damage;
 mod download;
 mod error;
+mod followed;
 mod follower;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

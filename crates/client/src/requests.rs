@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use ftp_digest::{Algorithm, Digest};
 use ftp_proto::{Entry, Op, Page, Purged, Re, Reply, Restored, Staged, Stored, TrashItem, UsageReport};
 
+use crate::followed::followed;
 use crate::link::{Incoming, Link, unexpected, wrong_reply};
 use crate::path::file_name;
 use crate::{Client, Error, RemotePath};
@@ -200,6 +201,28 @@ impl Client {
         {
             Re::Entry(entry) => Ok(entry),
             other => Err(wrong_reply(other)),
+        }
+    }
+
+    /// As [`Client::stat`] without a digest, but of a symbolic link to a file the figures of that file: what
+    /// [`Client::get`] would bring.
+    pub async fn stat_followed(&mut self, path: &RemotePath) -> Result<Entry, Error> {
+        let mut retry = self.retry();
+        loop {
+            let result = match self.take().await {
+                Ok(mut link) => {
+                    let result = followed(&mut link, path, false).await;
+                    if matches!(result, Ok(_) | Err(Error::Refused(_))) {
+                        self.keep(link);
+                    }
+                    result
+                }
+                Err(error) => Err(error),
+            };
+            match result {
+                Err(error) if !matches!(error, Error::Refused(_)) => retry.pause(error).await?,
+                result => return result,
+            }
         }
     }
 

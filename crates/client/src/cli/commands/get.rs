@@ -99,7 +99,7 @@ async fn collect(
     items: &mut Vec<GetItem>,
     tally: &mut Tally,
 ) -> Done {
-    let entry = match session.client.stat(source, false).await {
+    let entry = match session.client.stat_followed(source).await {
         Ok(entry) => entry,
         Err(error) => return tally.add(&session.failure("get", source, &error), &session.output),
     };
