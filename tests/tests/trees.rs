@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ftp_client::{
-    Client, Conflict, ConnectOptions, Decision, Event, Observer, RemotePath, RetryPolicy, Target, TransferOptions,
+    Client, Code, Conflict, ConnectOptions, Decision, Event, Fault, Kind, Observer, PutItem, RemotePath, RetryPolicy,
+    Stored, Target, TransferOptions,
 };
-use ftp_tests::{Break, Direction, Plan, Proxy};
+use ftp_proto::{Op, Re, Request};
+use ftp_tests::{Break, Deceived, Direction, Liar, MIB, Plan, Proxy, write_noise};
 
 /// Writes down what it is told, and replaces everything.
 #[derive(Default)]
@@ -169,5 +171,56 @@ async fn a_connection_that_breaks_again_and_again_loses_no_file() {
     for number in 0..FILES {
         let stored = fs::read(rig.home("alice").join("tree").join(number.to_string())).unwrap();
         assert_eq!(stored, vec![7; 4000]);
+    }
+}
+
+/// Stores everything but what is called `busy`, or so it says.
+async fn busy(server: &mut Deceived, request: Request) {
+    let Op::Put { path, ask, mtime, .. } = request.op else {
+        return server.reply(request.id, Re::Ok).await;
+    };
+    let is_busy = path.contains("bus");
+    if ask && !is_busy {
+        server.reply(request.id, Re::Go { have: None }).await;
+    }
+    let mut end = None;
+    while !(ask && is_busy) && end.is_none() {
+        let Some(part) = server.request().await else { return };
+        if let Op::End { length, digest } = part.op {
+            end = Some((length, digest));
+        }
+    }
+    let re = match end {
+        Some((size, digest)) if !is_busy => Re::Stored(Stored {
+            size,
+            mtime: mtime.unwrap(),
+            digest,
+            replaced: false,
+        }),
+        _ => Re::Error(Fault::new(Code::Busy, "another transfer holds it")),
+    };
+    server.reply(request.id, re).await;
+}
+
+#[tokio::test]
+async fn a_file_that_stays_busy_keeps_no_other_from_its_place() {
+    let liar = Liar::start(busy);
+    let names = ["busy", "a", "large-busy", "large", "busier", "b"];
+    let mut items = Vec::new();
+    for name in names {
+        let size = if name.starts_with("large") { 2 * MIB } else { 4000 };
+        write_noise(&liar.local(name), size, size);
+        items.push(PutItem {
+            local: liar.local(name),
+            remote: RemotePath::from(name),
+            kind: Kind::File,
+            size,
+        });
+    }
+    for outcome in liar.client().put(items, &TransferOptions::default()).await {
+        let code = outcome.result.as_ref().err().and_then(ftp_client::Error::code);
+        let is_busy = outcome.local.to_string_lossy().contains("bus");
+        assert_eq!(code, is_busy.then_some(Code::Busy), "{:?}", outcome.result);
+        assert_eq!(outcome.result.is_err(), is_busy);
     }
 }

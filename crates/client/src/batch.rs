@@ -45,6 +45,8 @@ pub(crate) struct Batch<'a, I> {
     pub(crate) fresh: HashSet<PathBuf>,
     /// The first item whose bytes were written.
     pub(crate) written: Option<(TransferId, Arc<I>)>,
+    /// The item for which the last try ended although the server was there.
+    blamed: Option<usize>,
     /// In the order in which they came, with their numbers, if anybody wants them.
     outcomes: Option<Vec<(usize, Outcome)>>,
 }
@@ -55,6 +57,7 @@ impl Client {
         let mut retry = self.retry();
         while !batch.items.are_done() {
             let before = batch.progress;
+            batch.blamed = None;
             let error = match self.take().await {
                 Ok(mut link) => match I::run(batch, &mut link).await {
                     Ok(()) => {
@@ -69,7 +72,11 @@ impl Client {
                 retry.progress();
             }
             if let Err(error) = retry.pause(error).await {
-                batch.give_up(error).await;
+                match batch.blamed {
+                    // The others may have better luck; without progress, each has one try more.
+                    Some(index) => batch.finish(index, Err(error)),
+                    None => batch.give_up(error).await,
+                }
             }
         }
     }
@@ -115,6 +122,7 @@ impl<'a, I: Item> Batch<'a, I> {
             announced: Totals::default(),
             fresh: HashSet::new(),
             written: None,
+            blamed: None,
             outcomes: None,
         }
     }
@@ -194,6 +202,8 @@ impl<'a, I: Item> Batch<'a, I> {
         state.mismatches += u32::from(error.kind() == ErrorKind::Mismatch);
         let can_help = error.may_retry() && state.mismatches <= MAX_MISMATCHES;
         if can_help || matches!(error, Error::Misbehaved(_) | Error::Bye(_)) {
+            let is_its_own = matches!(error, Error::Refused(_) | Error::DigestMismatch { .. });
+            self.blamed = is_its_own.then_some(index);
             return Err(error);
         }
         self.finish(index, Err(error));
