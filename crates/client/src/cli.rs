@@ -132,9 +132,11 @@ async fn remote(session: &mut Session, command: &RemoteCommand) -> Done {
 /// have, to be resumed.
 async fn interruptible(work: impl Future<Output = Done>) -> Done {
     tokio::select! {
-        done = work => done,
+        // First, because Ctrl-C also ends the producer of a pipe, and half of its output must not pass for the whole.
+        biased;
         // Without a handler Ctrl-C ends the program by itself.
         Ok(()) = tokio::signal::ctrl_c() => Err(Stop::Interrupted),
+        done = work => done,
     }
 }
 

@@ -95,6 +95,8 @@ impl Client {
                 done: whole.length(),
             });
         }
+        // Whoever gives this up because of what ended the input can still do so.
+        tokio::task::yield_now().await;
         observer.event(&Event::Verifying { id: 0 });
         let (length, digest) = (whole.length(), whole.finish());
         link.part(id, Op::End { length, digest })?;
@@ -347,9 +349,13 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
     use ftp_proto::{FrameReader, FrameWriter, Limits, Timestamp};
 
     use super::*;
+    use crate::ConnectOptions;
     use crate::observer::{Conflict, Observer};
     use crate::stream::Io;
 
@@ -407,6 +413,56 @@ mod tests {
         let ((), taken, error) = tokio::join!(server, slow, client);
         assert!(error.may_retry(), "{error}");
         assert_eq!((taken, stream.whole.length()), (100, 100));
+    }
+
+    /// Ends at once, and interrupts by that whoever waits for it.
+    struct Interrupting(Option<tokio::sync::oneshot::Sender<()>>);
+
+    impl AsyncRead for Interrupting {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut tokio::io::ReadBuf<'_>,
+        ) -> Poll<std::io::Result<()>> {
+            self.0.take().map(|interrupt| interrupt.send(()));
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn an_input_that_ends_by_what_interrupts_the_upload_is_not_published() {
+        let (near, far) = tokio::io::duplex(4096);
+        let (read, write) = tokio::io::split(Box::new(near) as Box<dyn Io>);
+        let (reader, writer) = (FrameReader::new(read), FrameWriter::new(write));
+        let options = ConnectOptions {
+            address: "localhost".parse::<crate::Target>().unwrap().address,
+            user: String::new(),
+            credential: crate::Credential::Password(crate::Secret::new(String::new())),
+            tls: false,
+            retry: crate::RetryPolicy::default(),
+            directory: None,
+        };
+        let mut client = Client::new(options, Arc::new(Nobody));
+        client.keep(Link::new(reader, writer, Limits::default(), String::new()));
+        let server = async {
+            let (read, write) = tokio::io::split(far);
+            let (mut reader, mut writer) = (FrameReader::new(read), FrameWriter::new(write));
+            reader.open();
+            assert!(reader.next().await.unwrap().is_some(), "it asks");
+            let re = Re::Go { have: None };
+            writer.send(&Reply { id: 1, re }).await.unwrap();
+            assert!(reader.next().await.unwrap().is_none(), "the end was said");
+        };
+        let (interrupt, interrupted) = tokio::sync::oneshot::channel();
+        let (remote, transfer) = (RemotePath::from("/f"), TransferOptions::default());
+        let upload = async {
+            tokio::select! {
+                biased;
+                _ = interrupted => {}
+                done = client.put_stream(Interrupting(Some(interrupt)), &remote, &transfer) => panic!("{done:?}"),
+            }
+        };
+        tokio::join!(server, upload);
     }
 
     #[tokio::test(start_paused = true)]
