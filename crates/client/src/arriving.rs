@@ -13,6 +13,7 @@ use crate::items::Slot;
 use crate::landing::{Arrived, Landed, Outcome, land};
 use crate::link::{Incoming, Link, unexpected, wrong_reply};
 use crate::observer::{Event, TransferId};
+use crate::partial::Published;
 use crate::{Error, GetItem};
 
 /// How many small files may be asked for without an answer: more than a fast line brings in a long round trip.
@@ -162,7 +163,10 @@ impl Batch<'_, GetItem> {
             } in job.await.expect("writing a file does not panic")
             {
                 match outcome {
-                    Outcome::Stored(replaced) => self.stored(index, &received.stored(replaced), false),
+                    Outcome::Stored(Published { replaced, device }) => {
+                        self.wrote(index, device);
+                        self.stored(index, &received.stored(replaced), false);
+                    }
                     Outcome::Damaged => line.again.push(index),
                     Outcome::Failed(error) => self.finish(index, Err(*error)),
                 }

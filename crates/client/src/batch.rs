@@ -1,6 +1,6 @@
 //! What uploading and downloading a list have in common: the tries, and how far each item is.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -43,8 +43,8 @@ pub(crate) struct Batch<'a, I> {
     announced: Totals,
     /// Directories that a download has made: nothing else is in them.
     pub(crate) fresh: HashSet<PathBuf>,
-    /// The first item whose bytes were written.
-    pub(crate) written: Option<(TransferId, Arc<I>)>,
+    /// The first item that was written to each file system (`st_dev`).
+    pub(crate) written: HashMap<u64, (TransferId, Arc<I>)>,
     /// The item for which the last try ended although the server was there.
     blamed: Option<usize>,
     /// In the order in which they came, with their numbers, if anybody wants them.
@@ -121,7 +121,7 @@ impl<'a, I: Item> Batch<'a, I> {
             totals,
             announced: Totals::default(),
             fresh: HashSet::new(),
-            written: None,
+            written: HashMap::new(),
             blamed: None,
             outcomes: None,
         }
@@ -176,6 +176,13 @@ impl<'a, I: Item> Batch<'a, I> {
         }
     }
 
+    /// Notes the file system to which an item was written.
+    pub(crate) fn wrote(&mut self, index: usize, device: u64) {
+        let item = &self.items[index].item;
+        let first = || (index as TransferId, Arc::clone(item));
+        self.written.entry(device).or_insert_with(first);
+    }
+
     /// Records that the file is there, proven equal.
     pub(crate) fn stored(&mut self, index: usize, stored: &Stored, identical: bool) {
         let state = &self.items[index].state;
@@ -222,9 +229,6 @@ impl<'a, I: Item> Batch<'a, I> {
             Ok(None) => Event::DirectoryMade { ends },
             Err(error) => Event::Failed { id, ends, error },
         });
-        if self.written.is_none() && matches!(&result, Ok(Some(done)) if !done.identical) {
-            self.written = Some((id, Arc::clone(&item)));
-        }
         if let Some(outcomes) = &mut self.outcomes {
             let outcome = Outcome {
                 local: item.local().to_path_buf(),

@@ -15,7 +15,7 @@ use crate::items::Slot;
 use crate::landing::{self, Found, make_parents, refuse_links};
 use crate::link::Link;
 use crate::observer::{Decision, Event, TransferId};
-use crate::partial::{Partial, is_partial_name, sync_file_system};
+use crate::partial::{Durable, Partial, Published, is_partial_name, sync_file_system};
 use crate::source::{Source, mtime};
 use crate::upload::{Tally, blocking};
 use crate::{Client, Error, GetItem, Outcome, RemotePath, Resume, TransferOptions};
@@ -23,12 +23,17 @@ use crate::{Client, Error, GetItem, Outcome, RemotePath, Resume, TransferOptions
 /// For how many files the local disk is looked at in one go.
 const LOOK_FILES: usize = 1024;
 
+/// Up to which size the files of a list are made durable together at its end; larger ones are before they get their
+/// names.
+const SYNCED_TOGETHER_BYTES: u64 = 1024 * 1024;
+
 impl Client {
     /// Downloads each item and goes on after a failure. Lost connections are made again and the transfers
     /// resumed; what becomes of each item is told to the observer and comes back in order.
     ///
     /// # Cancel safety
-    /// A dropped download leaves what arrived in a partial file beside the target, to be resumed.
+    /// A dropped download leaves what arrived in a partial file beside the target, to be resumed. The smaller files
+    /// of a list, up to 1 MiB, and the names of all may not be on the disk yet then.
     pub async fn get(&mut self, items: Vec<GetItem>, options: &TransferOptions) -> Vec<Outcome> {
         let observer = Arc::clone(&self.observer);
         let mut batch = Batch::listed(items, options, &observer).keeping_outcomes();
@@ -314,10 +319,19 @@ impl Batch<'_, GetItem> {
         match result {
             Ok(received) => {
                 let replace = self.items[index].state.replace;
-                let (mtime, durable) = (received.mtime, self.is_single);
-                let published = blocking(move || partial.publish(mtime, replace, durable)).await;
-                match published {
-                    Ok(replaced) => self.stored(index, &received.stored(replaced), false),
+                let durable = match received.size {
+                    _ if self.is_single => Durable::Whole,
+                    size if size > SYNCED_TOGETHER_BYTES => Durable::Data,
+                    _ => Durable::Nothing,
+                };
+                let mtime = received.mtime;
+                let publishing = blocking(move || partial.publish(mtime, replace, durable));
+                // A slow disk takes its time.
+                match link.busy_anyway(publishing).await {
+                    Ok(Published { replaced, device }) => {
+                        self.wrote(index, device);
+                        self.stored(index, &received.stored(replaced), false);
+                    }
                     Err(error) => self.finish(index, Err(error)),
                 }
             }
@@ -337,19 +351,21 @@ impl Batch<'_, GetItem> {
         Ok(())
     }
 
-    /// Many files are made durable together, at the end.
+    /// What is not durable yet becomes it now, file system by file system.
     async fn sync(&mut self) {
-        let Some((id, item)) = self.written.take().filter(|_| !self.is_single) else {
+        if self.is_single {
             return;
-        };
-        let path = item.local.clone();
-        if let Err(error) = blocking(move || sync_file_system(&path)).await {
-            self.observer.event(&Event::Failed {
-                id,
-                ends: ends(&*item),
-                error: &error,
-            });
-            self.amend(id, error);
+        }
+        for (id, item) in std::mem::take(&mut self.written).into_values() {
+            let path = item.local.clone();
+            if let Err(error) = blocking(move || sync_file_system(&path)).await {
+                self.observer.event(&Event::Failed {
+                    id,
+                    ends: ends(&*item),
+                    error: &error,
+                });
+                self.amend(id, error);
+            }
         }
     }
 }

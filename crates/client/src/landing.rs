@@ -18,7 +18,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::download::Received;
-use crate::partial::{Partial, part_path, set_mtime};
+use crate::partial::{Durable, Partial, Published, part_path, set_mtime};
 use crate::{Error, GetItem};
 
 /// A small file as it arrived.
@@ -41,15 +41,15 @@ pub(crate) struct Landed {
 }
 
 pub(crate) enum Outcome {
-    /// It has its name; whether another file was replaced.
-    Stored(bool),
+    /// It has its name.
+    Stored(Published),
     /// Its bytes are not those that were promised.
     Damaged,
     Failed(Box<Error>),
 }
 
-/// The directory of the last file: files of one directory come in a row.
-type Folder = Option<(PathBuf, OwnedFd)>;
+/// The directory of the last file, and its file system (`st_dev`): files of one directory come in a row.
+type Folder = Option<(PathBuf, OwnedFd, u64)>;
 
 /// Proves and writes what arrived, in order. Blocks.
 pub(crate) fn land(arrived: Vec<Arrived>, algorithm: Algorithm, parents: bool) -> Vec<Landed> {
@@ -57,7 +57,7 @@ pub(crate) fn land(arrived: Vec<Arrived>, algorithm: Algorithm, parents: bool) -
     let land = |file: Arrived| {
         let outcome = if Hasher::digest(algorithm, &file.bytes) == file.received.digest {
             match write(&file, parents, &mut folder) {
-                Ok(replaced) => Outcome::Stored(replaced),
+                Ok(published) => Outcome::Stored(published),
                 Err(error) => Outcome::Failed(Box::new(error)),
             }
         } else {
@@ -72,27 +72,33 @@ pub(crate) fn land(arrived: Vec<Arrived>, algorithm: Algorithm, parents: bool) -
     arrived.into_iter().map(land).collect()
 }
 
-fn write(file: &Arrived, parents: bool, folder: &mut Folder) -> Result<bool, Error> {
+fn write(file: &Arrived, parents: bool, folder: &mut Folder) -> Result<Published, Error> {
     let item = &file.item;
     let parent = match item.local.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    if folder.as_ref().is_none_or(|(path, _)| path != parent) {
+    if folder.as_ref().is_none_or(|(path, ..)| path != parent) {
         refuse_links(&item.local, item.within.as_deref(), item.kind)?;
         if parents {
             make_directory(parent, true)?;
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         *folder = rustix::fs::open(parent, flags, Mode::empty())
-            .ok()
-            .map(|opened| (parent.to_path_buf(), opened));
+            .and_then(|opened| {
+                let device = rustix::fs::fstat(&opened)?.st_dev;
+                Ok((parent.to_path_buf(), opened, device))
+            })
+            .ok();
     }
     if file.is_free
-        && let (Some((_, folder)), Some(name)) = (&folder, item.local.file_name())
+        && let (Some((_, folder, device)), Some(name)) = (&folder, item.local.file_name())
         && write_nameless(folder, name, &file.bytes, file.received.mtime)
     {
-        return Ok(false);
+        return Ok(Published {
+            replaced: false,
+            device: *device,
+        });
     }
     // By its path, and so with a look at the links on the way.
     refuse_links(&item.local, item.within.as_deref(), item.kind)?;
@@ -114,12 +120,12 @@ fn write_nameless(folder: &OwnedFd, name: &OsStr, bytes: &[u8], mtime: Timestamp
     rustix::fs::linkat(rustix::fs::CWD, nameless, folder, name, AtFlags::SYMLINK_FOLLOW).is_ok()
 }
 
-/// Writes a small file beside its target and gives it the name. Whether a file was replaced comes back.
-fn write_small(target: &Path, bytes: &[u8], mtime: Timestamp, replace: bool) -> Result<bool, Error> {
+/// Writes a small file beside its target and gives it the name.
+fn write_small(target: &Path, bytes: &[u8], mtime: Timestamp, replace: bool) -> Result<Published, Error> {
     let partial = Partial::open(target)?;
     partial.cut(0)?;
     partial.write_at(0, bytes)?;
-    partial.publish(mtime, replace, false)
+    partial.publish(mtime, replace, Durable::Nothing)
 }
 
 /// Makes directories, in order; which of them were not there before comes back with the outcome. Blocks.
@@ -287,8 +293,8 @@ mod tests {
         let told: Vec<_> = landed
             .iter()
             .map(|landed| match &landed.outcome {
-                Outcome::Stored(false) => "stored",
-                Outcome::Stored(true) => "replaced",
+                Outcome::Stored(published) if published.replaced => "replaced",
+                Outcome::Stored(_) => "stored",
                 Outcome::Damaged => "damaged",
                 Outcome::Failed(error) if matches!(**error, Error::LocalExists(_)) => "exists",
                 Outcome::Failed(_) => "failed",

@@ -64,6 +64,26 @@ impl Record {
     }
 }
 
+/// What is on the disk when a file has its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durable {
+    /// Nothing that anybody knows of.
+    Nothing,
+    /// Its bytes.
+    Data,
+    /// Its bytes and its name.
+    Whole,
+}
+
+/// What came of giving a file its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Published {
+    /// Whether another file was replaced.
+    pub(crate) replaced: bool,
+    /// The file system (`st_dev`).
+    pub(crate) device: u64,
+}
+
 /// An open partial file. Held under a lock: two downloads never write to one partial.
 pub(crate) struct Partial {
     target: PathBuf,
@@ -262,20 +282,24 @@ impl Partial {
         hash_file(&self.file, length, algorithm).map_err(Error::local("cannot read", &self.part))
     }
 
-    /// Gives it the target's name, with the source's time; with `durable` only after data and name are
-    /// on disk. Whether another file was replaced comes back. Blocks.
-    pub(crate) fn publish(&self, mtime: Timestamp, replace: bool, durable: bool) -> Result<bool, Error> {
+    /// Gives it the target's name, with the source's time. Blocks.
+    pub(crate) fn publish(&self, mtime: Timestamp, replace: bool, durable: Durable) -> Result<Published, Error> {
         set_mtime(&self.file, mtime).map_err(Error::local("cannot set the time of", &self.part))?;
-        if durable {
+        if durable != Durable::Nothing {
             self.file.sync_all().map_err(Error::local("cannot write", &self.part))?;
         }
+        let device = self
+            .file
+            .metadata()
+            .map_err(Error::local("cannot read", &self.part))?
+            .dev();
         let replaced = rename(&self.part, &self.target, replace)?;
         // A record without its partial means nothing; if it can not be removed, no harm is done.
         let _ = fs::remove_file(record_path(&self.part));
-        if durable {
+        if durable == Durable::Whole {
             sync_directory_of(&self.target)?;
         }
-        Ok(replaced)
+        Ok(Published { replaced, device })
     }
 }
 
@@ -375,10 +399,14 @@ mod tests {
         };
         let partial = Partial::open(&target).unwrap();
         partial.write_at(0, b"new").unwrap();
-        assert!(matches!(partial.publish(time, false, true), Err(Error::LocalExists(_))));
+        assert!(matches!(
+            partial.publish(time, false, Durable::Whole),
+            Err(Error::LocalExists(_))
+        ));
         drop(partial);
         assert_eq!(fs::read(&target).unwrap(), b"old");
-        assert!(Partial::open(&target).unwrap().publish(time, true, true).unwrap());
+        let published = Partial::open(&target).unwrap().publish(time, true, Durable::Whole);
+        assert!(published.unwrap().replaced);
         assert_eq!(fs::read(&target).unwrap(), b"new");
         assert_eq!(crate::source::mtime(&fs::metadata(&target).unwrap()), time);
         assert_eq!(
@@ -412,7 +440,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let partial = Partial::open(&dir.path().join("file")).unwrap();
         let time = Timestamp { seconds: 0, nanos: 0 };
-        assert!(!partial.publish(time, true, false).unwrap());
+        let published = partial.publish(time, true, Durable::Nothing).unwrap();
+        assert!(!published.replaced);
+        assert_eq!(published.device, fs::metadata(dir.path()).unwrap().dev());
     }
 
     #[test]
@@ -424,7 +454,7 @@ mod tests {
             for _ in 0..500 {
                 // Refused while the other one holds it.
                 if let Ok(partial) = Partial::open(&target) {
-                    partial.publish(time, true, false).unwrap();
+                    partial.publish(time, true, Durable::Nothing).unwrap();
                 }
             }
         };

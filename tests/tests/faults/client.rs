@@ -16,6 +16,39 @@ const CALLS: [&str; 7] = [
 ];
 
 #[test]
+fn the_bytes_of_a_large_file_of_a_list_are_on_the_disk_before_its_name_and_the_rest_at_the_end() {
+    let rig = Rig::start();
+    let alice = rig.cli("alice");
+    fs::create_dir(alice.file("source")).unwrap();
+    let sizes = [("large", 3 * MIB), ("larger", 4 * MIB), ("small", 3000)];
+    for (name, size) in sizes {
+        write_noise(&alice.file("source").join(name), size, size);
+    }
+    alice.run(["put", "-r", "source", "tree"]).ok();
+    let nothing = Fault::new(Effect::Hold, |_: &Call| false);
+    let (running, tracer) = match alice.spawn_traced(["get", "-r", "tree"], nothing) {
+        Ok(started) => started,
+        Err(why) => return skipped("the order of a client's syncs", &why),
+    };
+    running.wait().ok();
+    let calls = tracer.calls();
+    for (name, _) in &sizes[..2] {
+        let target = alice.file("tree").join(name);
+        let published = calls
+            .iter()
+            .find(|call| call.is(&["renameat2"]) && call.paths[1] == target);
+        let is_before = |call: &&Call| call.ended < published.unwrap().began;
+        let part = target.with_file_name(format!(".{name}.ftp-part"));
+        let mut syncs = calls.iter().filter(is_before).filter(|call| call.is(&["fsync"]));
+        assert!(syncs.any(|call| call.path() == part), "{name}: {calls:#?}");
+    }
+    let named = calls.iter().rfind(|call| call.is(&["renameat2", "linkat"]));
+    let synced: Vec<_> = calls.iter().filter(|call| call.is(&["syncfs"])).collect();
+    assert_eq!(synced.len(), 1);
+    assert!(synced[0].began > named.unwrap().ended);
+}
+
+#[test]
 fn a_download_onto_a_failing_disk_leaves_the_old_file_and_goes_on_later() {
     let rig = Rig::start();
     let alice = rig.cli("alice");
