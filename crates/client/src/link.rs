@@ -255,7 +255,10 @@ impl Link {
             tokio::select! {
                 biased;
                 done = &mut work => return Ok(done),
-                incoming = self.frame_or_beat() => self.early.extend(incoming?),
+                // It is older than what is kept.
+                incoming = self.frame_or_beat() => if let Some(incoming) = incoming? {
+                    self.early.push_front(incoming);
+                },
             }
         }
     }
@@ -299,6 +302,10 @@ impl Link {
                     self.part(0, Op::Beat)?;
                 }
                 self.flush().await?;
+                // It keeps what arrives meanwhile.
+                if is_quiet && let Some(incoming) = self.early.pop_front() {
+                    return Ok(Some(incoming));
+                }
             }
             let beat = self.last_sent + BEAT_INTERVAL;
             tokio::select! {
@@ -426,6 +433,31 @@ mod tests {
         link.busy(tokio::time::sleep(BEAT_INTERVAL * 2)).await.unwrap();
         assert_beat(&mut peer).await;
         assert!(matches!(link.receive().await, Ok(Incoming::Data(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_arrives_while_a_beat_leaves_is_neither_waited_for_nor_overtaken() {
+        let (mut link, (mut reader, mut writer)) = link();
+        let mut chunk = begin_data(10_000);
+        chunk.resize(10_000, 0);
+        link.data(&seal_data(chunk).unwrap());
+        tokio::time::advance(BEAT_INTERVAL).await;
+        let peer = async {
+            for id in 1..=2 {
+                writer.send(&Reply { id, re: Re::Ok }).await.unwrap();
+            }
+            // What the other side sends has no room until this is read.
+            sleep_until(Instant::now() + Duration::from_secs(1)).await;
+            assert!(matches!(reader.next().await, Ok(Some(Frame::Data(_)))));
+            writer.send(&Reply { id: 3, re: Re::Ok }).await.unwrap();
+            (reader, writer)
+        };
+        let answers = async {
+            for id in 1..=3 {
+                assert!(matches!(link.reply(id).await, Ok(Re::Ok)), "{id}");
+            }
+        };
+        tokio::join!(peer, answers);
     }
 
     #[tokio::test(start_paused = true)]
