@@ -59,3 +59,4 @@ pub use options::{ConnectOptions, GetItem, Outcome, PutItem, Resume, RetryPolicy
 pub use path::RemotePath;
 pub use requests::{ListLimit, Listing};
 pub use target::{Address, DEFAULT_PORT, InvalidTarget, Target};
+pub use walk::RemoteWalk;

@@ -20,21 +20,25 @@ const MAX_DEPTH: usize = 128;
 /// what a server reads ahead (protocol, 3.3), so that neither side waits for the other.
 const ASKED_DIRECTORIES: usize = 64;
 
+/// A file or tree on the server.
+#[derive(Debug)]
+pub struct RemoteWalk {
+    /// What can be fetched, directories before what is in them.
+    pub items: Vec<GetItem>,
+    /// What can not be, and why: symbolic links, FIFOs and the like, and directories that could not be listed.
+    pub passed_over: Vec<(RemotePath, Error)>,
+}
+
 impl Client {
-    /// Lists a file or tree on the server for [`Client::get`]. Symbolic links, FIFOs and the like that are
-    /// met in a tree are passed over and come back beside the list.
+    /// Lists a file or tree on the server for [`Client::get`].
     ///
     /// # Errors
-    /// What the server refuses; [`Error::UnsafeName`] for a name that would lead out of `local`;
+    /// What the server refuses of `remote` itself; [`Error::UnsafeName`] for a name that would lead out of `local`;
     /// [`Error::TooMuchListed`].
     ///
     /// # Cancel safety
     /// A dropped walk gives up the connection.
-    pub async fn walk_remote(
-        &mut self,
-        remote: &RemotePath,
-        local: &Path,
-    ) -> Result<(Vec<GetItem>, Vec<RemotePath>), Error> {
+    pub async fn walk_remote(&mut self, remote: &RemotePath, local: &Path) -> Result<RemoteWalk, Error> {
         let entry = self.stat(remote, false).await?;
         let first = GetItem {
             remote: remote.clone(),
@@ -47,32 +51,42 @@ impl Client {
             top: local.into(),
             deepest: local.components().count() + MAX_DEPTH,
             items: vec![first],
-            skipped: Vec::new(),
+            passed_over: Vec::new(),
             limit: ListLimit::default(),
             listed: 0,
+            refused: None,
         };
         let mut retry = self.retry();
         loop {
             let before = tree.listed;
             let Err(error) = self.list_tree(&mut tree).await else {
-                return Ok((tree.items, tree.skipped));
+                return Ok(RemoteWalk {
+                    items: tree.items,
+                    passed_over: tree.passed_over,
+                });
             };
             if tree.listed > before {
                 retry.progress();
             }
-            retry.pause(error).await?;
+            match (retry.pause(error).await, tree.refused) {
+                (Ok(()), _) => {}
+                // Without the top there is no tree.
+                (Err(error @ Error::Refused(_)), Some(index)) if index > 0 => tree.pass_over(index, error)?,
+                (Err(error), _) => return Err(error),
+            }
         }
     }
 
     /// Lists what is not listed yet; after an error whole directories of it.
     async fn list_tree(&mut self, tree: &mut RemoteTree) -> Result<(), Error> {
+        tree.refused = None;
         let mut link = self.take().await?;
         let mut asked = VecDeque::new();
         // The next item to look at; everything before it is listed, or asked for.
         let mut next = tree.listed;
-        let mut refused = None;
+        let mut refusal = None;
         loop {
-            while refused.is_none() && asked.len() < ASKED_DIRECTORIES && next < tree.items.len() {
+            while refusal.is_none() && asked.len() < ASKED_DIRECTORIES && next < tree.items.len() {
                 if let Some(path) = tree.directory(next)? {
                     let id = link.request(Op::Ls { path, digests: false })?;
                     asked.push_back((id, next));
@@ -83,23 +97,27 @@ impl Client {
                 break;
             };
             link.flush().await?;
-            let before = (tree.items.len(), tree.skipped.len(), tree.limit);
+            let before = (tree.items.len(), tree.passed_over.len(), tree.limit);
             let listed = list_directory(&mut link, id, tree, index).await;
-            if listed.is_ok() && refused.is_none() {
-                tree.listed = asked.front().map_or(next, |(_, index)| *index);
-                continue;
+            if listed.is_err() || refusal.is_some() {
+                tree.items.truncate(before.0);
+                tree.passed_over.truncate(before.1);
+                tree.limit = before.2;
             }
-            tree.items.truncate(before.0);
-            tree.skipped.truncate(before.1);
-            tree.limit = before.2;
             match listed {
                 // The other answers are on their way, and nobody needs them.
-                Err(error @ Error::Refused(_)) => drop(refused.get_or_insert(error)),
-                listed => listed?,
+                Ok(()) | Err(Error::Refused(_)) if refusal.is_some() => {}
+                Ok(()) => tree.listed = asked.front().map_or(next, |(_, index)| *index),
+                Err(error @ Error::Refused(_)) if index == 0 || error.may_retry() => {
+                    tree.refused = Some(index);
+                    refusal = Some(error);
+                }
+                Err(error @ Error::Refused(_)) => tree.pass_over(index, error)?,
+                Err(error) => return Err(error),
             }
         }
         self.keep(link);
-        refused.map_or(Ok(()), Err)
+        refusal.map_or(Ok(()), Err)
     }
 }
 
@@ -132,10 +150,12 @@ struct RemoteTree {
     /// How many components the deepest local path may have.
     deepest: usize,
     items: Vec<GetItem>,
-    skipped: Vec<RemotePath>,
+    passed_over: Vec<(RemotePath, Error)>,
     limit: ListLimit,
     /// Up to where the directories among the items are listed.
     listed: usize,
+    /// The directory for whose refusal the last try ended.
+    refused: Option<usize>,
 }
 
 impl RemoteTree {
@@ -151,6 +171,15 @@ impl RemoteTree {
         Ok(Some(item.remote.as_wire().to_owned()))
     }
 
+    /// Goes on without what is in the directory `index`.
+    fn pass_over(&mut self, index: usize, error: Error) -> Result<(), Error> {
+        let remote = self.items[index].remote.clone();
+        self.limit.take(remote.as_wire().len() + error.to_string().len())?;
+        self.passed_over.push((remote, error));
+        self.listed = index + 1;
+        Ok(())
+    }
+
     /// Adds an entry of the directory `index`.
     fn add(&mut self, index: usize, entry: Entry, seen: &mut HashSet<String>) -> Result<(), Error> {
         let directory = &self.items[index];
@@ -161,7 +190,8 @@ impl RemoteTree {
             return Ok(());
         }
         if matches!(entry.kind, Kind::Link | Kind::Other) {
-            self.skipped.push(remote);
+            let error = Error::NotAFile(remote.to_os_string().into());
+            self.passed_over.push((remote, error));
             return Ok(());
         }
         self.items.push(GetItem {

@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::symlink;
 
 use ftp_client::{Client, RemotePath};
-use ftp_proto::{Entry, Kind, Op, Page, Re, Request};
+use ftp_proto::{Code, Entry, Fault, Kind, Op, Page, Re, Request};
 use ftp_tests::{Deceived, Liar, Vitals, eventually};
 
 use super::{entry, honest, list, send};
@@ -59,6 +59,34 @@ fn names_that_lead_elsewhere_are_used_by_no_command() {
         for dir in [liar.local(""), liar.outside()] {
             assert_eq!(fs::read_dir(dir).unwrap().count(), 0, "{name:?} {kind:?}");
         }
+    }
+}
+
+#[test]
+fn a_directory_that_can_not_be_listed_is_told_of_and_costs_nothing_else() {
+    let directories = ["a", "gone", "b", "busy", "c"].map(|name| entry(name, Kind::Dir, 0));
+    let liar = Liar::start(async move |server: &mut Deceived, request: Request| match &request.op {
+        Op::Stat { .. } => server.reply(request.id, Re::Entry(entry("t", Kind::Dir, 0))).await,
+        Op::Ls { path, .. } if path == "t" => list(server, request.id, directories.to_vec()).await,
+        Op::Ls { path, .. } if path == "t/gone" || path == "t/busy" => {
+            let code = if path == "t/busy" { Code::Busy } else { Code::NotFound };
+            let entries = vec![entry("first", Kind::File, 5)];
+            server.reply(request.id, Re::Page(Page { entries })).await;
+            let fault = Fault::new(code, "it goes no further");
+            server.reply(request.id, Re::Error(fault)).await;
+        }
+        Op::Ls { .. } => list(server, request.id, vec![entry("inner", Kind::File, 5)]).await,
+        Op::Get { .. } => send(server, request.id, b"bytes").await,
+        _ => honest(server, request).await,
+    });
+    let ran = liar.cli().run(["--retries", "0", "get", "-r", "t"]).exits(4);
+    let ran = ran.says("t/gone").says("t/busy");
+    assert!(!ran.stderr().contains("t/a"), "{}", ran.stderr());
+    for name in ["a", "b", "c"] {
+        assert_eq!(fs::read(liar.local("t").join(name).join("inner")).unwrap(), b"bytes");
+    }
+    for name in ["gone", "busy"] {
+        assert_eq!(fs::read_dir(liar.local("t").join(name)).unwrap().count(), 0);
     }
 }
 
@@ -266,12 +294,12 @@ fn a_hundred_thousand_honest_entries_are_listed_and_walked() {
     let listed = liar.cli().run(["ls", "t"]).ok();
     assert_eq!(listed.stdout().lines().count(), PAGES * PAGE);
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (_, skipped) = runtime.block_on(async {
+    let walk = runtime.block_on(async {
         let mut client: Client = liar.client();
         client
             .walk_remote(&RemotePath::from("t"), &liar.local("t"))
             .await
             .unwrap()
     });
-    assert_eq!(skipped.len(), PAGES * PAGE);
+    assert_eq!(walk.passed_over.len(), PAGES * PAGE);
 }

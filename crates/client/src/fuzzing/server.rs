@@ -240,12 +240,14 @@ async fn want(client: &mut Client, wish: &str, place: &Place) {
         }
         "ask" => ask(client, &remote).await,
         _ => {
-            let Ok((items, skipped)) = client.walk_remote(&remote, &target).await else {
+            let Ok(walk) = client.walk_remote(&remote, &target).await else {
                 return;
             };
-            for path in items.iter().map(|item| &item.remote).chain(&skipped) {
+            let passed_over = walk.passed_over.iter().map(|(path, _)| path);
+            for path in walk.items.iter().map(|item| &item.remote).chain(passed_over) {
                 path.to_os_string();
             }
+            let items = walk.items;
             assert!(items.iter().all(|item| item.local.starts_with(&target)));
             proven(client.get(items, &options).await);
         }

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use ftp_client::{Error, GetItem, Kind, RemotePath};
+use ftp_client::{GetItem, Kind, RemotePath};
 use tokio::io::AsyncWriteExt;
 
 use super::super::args::GetArgs;
@@ -118,11 +118,10 @@ async fn collect(
         return tally.add(&is_directory("get", subject.as_encoded_bytes()), &session.output);
     }
     match session.client.walk_remote(source, local).await {
-        Ok((found, skipped)) => {
-            items.extend(found);
-            for path in &skipped {
-                let error = Error::NotAFile(path.to_os_string().into());
-                tally.add(&session.failure("get", path, &error), &session.output)?;
+        Ok(walk) => {
+            items.extend(walk.items);
+            for (path, error) in &walk.passed_over {
+                tally.add(&session.failure("get", path, error), &session.output)?;
             }
             Ok(())
         }
