@@ -206,6 +206,26 @@ fn whole_trees_go_up_and_come_back() {
 }
 
 #[test]
+fn a_tree_has_its_parents_made_on_request_only() {
+    let rig = Rig::start();
+    let alice = rig.cli("alice");
+    for directory in ["tree/a", "other/b"] {
+        fs::create_dir_all(alice.file(directory)).unwrap();
+        fs::write(alice.file(directory).join("file"), "x").unwrap();
+    }
+    let refused = alice.run(["put", "-r", "tree", "other", "missing/sub/"]).exits(4);
+    let told = refused.says("-p").stderr();
+    assert!(!told.contains("file"), "{told}");
+    assert!(alice.names("/").is_empty());
+    alice.run(["put", "-r", "-p", "tree", "missing/sub/"]).ok();
+    alice.run(["put", "-r", "tree", "other", "missing/sub/"]).ok();
+    alice.run(["put", "-r", "tree", "missing/new"]).ok();
+    assert_eq!(alice.names("missing"), ["new", "sub"]);
+    assert_eq!(alice.names("missing/sub"), ["other", "tree"]);
+    assert_eq!(alice.names("missing/new/a"), ["file"]);
+}
+
+#[test]
 fn standard_input_and_output_can_be_transferred() {
     let rig = Rig::start();
     let alice = rig.cli("alice");

@@ -37,6 +37,7 @@ mod options;
 mod partial;
 mod path;
 mod pipe;
+mod placing;
 mod put;
 mod requests;
 mod sink;

@@ -76,7 +76,7 @@ pub struct TransferOptions {
 /// One file to upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PutItem {
-    /// The local file; for a directory, an empty directory is made on the server.
+    /// The local file; for a directory, an empty directory is made on the server, with what is missing above it.
     pub local: PathBuf,
     /// The target path, with its name.
     pub remote: RemotePath,

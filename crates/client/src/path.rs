@@ -58,6 +58,14 @@ impl RemotePath {
         }
     }
 
+    /// The directory in which the last component is, unless that is the working directory or the top of the home, which
+    /// are there in any case.
+    pub(crate) fn parent(&self) -> Option<Self> {
+        let (parent, _) = self.0.trim_end_matches('/').rsplit_once('/')?;
+        let parent = parent.trim_end_matches('/');
+        (!matches!(parent, "" | ".")).then(|| Self(parent.to_owned()))
+    }
+
     /// The last component, in wire form; empty for `/`.
     pub fn file_name_wire(&self) -> &str {
         let trimmed = self.0.trim_end_matches('/');
@@ -100,6 +108,21 @@ mod tests {
         }
         assert_eq!(file_name("..a b\n").unwrap(), "..a b\n");
         assert_eq!(file_name(&long[1..]).unwrap(), long[1..]);
+    }
+
+    #[test]
+    fn the_parent_is_told_unless_it_is_there_in_any_case() {
+        let parent = |path: &str| {
+            RemotePath::from(path)
+                .parent()
+                .map(|parent| parent.as_wire().to_owned())
+        };
+        for (path, above) in [("a/b", "a"), ("/a//b/", "/a"), ("./a/b", "./a"), ("../b", "..")] {
+            assert_eq!(parent(path).as_deref(), Some(above), "{path}");
+        }
+        for path in ["", "/", "a", "a/", "/a", "./a", "//a"] {
+            assert_eq!(parent(path), None, "{path}");
+        }
     }
 
     #[test]

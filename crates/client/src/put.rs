@@ -40,7 +40,7 @@ impl Client {
 
     /// Uploads files and trees, each to its path on the server, and sends the first files while the trees are
     /// still walked. Symbolic links are followed when named, not when met in a tree; those, FIFOs, sockets and
-    /// devices are passed over. Otherwise as [`Client::put`], but what becomes of each item is told to the observer
+    /// devices are passed over, as are trees whose parent on the server is missing and may not be made. Otherwise as [`Client::put`], but what becomes of each item is told to the observer
     /// only, so that a tree may have any size.
     /// A tree with the server's own homes in it grows while it is sent, until it is 128 directories deep or the quota is
     /// used up.
@@ -49,6 +49,10 @@ impl Client {
     /// As [`Client::put`].
     pub async fn put_trees(&mut self, trees: Vec<(PathBuf, RemotePath)>, options: &TransferOptions) {
         let observer = Arc::clone(&self.observer);
+        let trees = self.placed(trees, options).await;
+        if trees.is_empty() {
+            return;
+        }
         let walk = walk_local(trees);
         let totals = walk.totals.clone();
         let mut batch = Batch::walked(walk, options, &observer);
