@@ -1,7 +1,9 @@
 //! A partial download beside its target, and its publication under the target's name.
 
+mod record;
+
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -11,8 +13,8 @@ use ftp_digest::{Algorithm, BlockDigests, Digest, Hasher, block_bytes_for};
 use ftp_proto::Timestamp;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags, Timespec, Timestamps};
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
 
+pub(crate) use self::record::Record;
 use crate::Error;
 use crate::hashing::{catch_up, hash_file};
 
@@ -22,47 +24,11 @@ const NAME_BYTES: usize = 255;
 /// How the names of partial files end.
 const SUFFIX: &str = ".ftp-part";
 
-/// What the names of their records have behind that.
-const RECORD_SUFFIX: &str = ".json";
-
-/// The longest record that is read: a path on the server, escaped, and little more.
-const RECORD_BYTES: u64 = 1024 * 1024;
-
-/// The version of [`Record`]'s form on disk.
-const RECORD_VERSION: u32 = 1;
-
 /// The unit of `st_blocks` (POSIX leaves it open; it is 512 on Linux).
 const BLOCK_BYTES: u64 = 512;
 
 /// How often another download may come between opening a partial file and locking it.
 const OPEN_TRIES: usize = 16;
-
-/// What a partial file was begun from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Record {
-    version: u32,
-    /// The path on the server, in wire form.
-    pub(crate) remote: String,
-    /// The length of the whole file in bytes.
-    pub(crate) size: u64,
-    /// Its modification time.
-    pub(crate) mtime: Timestamp,
-    /// Whether the bytes may be of something else, so that they have to be compared.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) suspect: bool,
-}
-
-impl Record {
-    pub(crate) fn new(remote: &str, size: u64, mtime: Timestamp, suspect: bool) -> Self {
-        Self {
-            version: RECORD_VERSION,
-            remote: remote.to_owned(),
-            size,
-            mtime,
-            suspect,
-        }
-    }
-}
 
 /// What is on the disk when a file has its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +60,7 @@ pub(crate) struct Partial {
 /// The name of the partial file of `target`: hidden, beside it, and never too long.
 pub(crate) fn part_path(target: &Path) -> PathBuf {
     let name = target.file_name().unwrap_or_default().as_bytes();
-    let room = NAME_BYTES - 1 - SUFFIX.len() - RECORD_SUFFIX.len();
+    let room = NAME_BYTES - 1 - SUFFIX.len() - record::SUFFIX.len();
     let mut part = b".".to_vec();
     if name.len() <= room {
         part.extend_from_slice(name);
@@ -113,20 +79,8 @@ pub(crate) fn part_path(target: &Path) -> PathBuf {
 /// the beginning of another one, and be gone.
 pub(crate) fn is_partial_name(target: &Path) -> bool {
     let name = target.file_name().unwrap_or_default().as_bytes();
-    let name = name.strip_suffix(RECORD_SUFFIX.as_bytes()).unwrap_or(name);
+    let name = record::without_suffix(name);
     name.starts_with(b".") && name.ends_with(SUFFIX.as_bytes())
-}
-
-fn record_path(part: &Path) -> PathBuf {
-    let mut name = part.as_os_str().to_owned();
-    name.push(RECORD_SUFFIX);
-    PathBuf::from(name)
-}
-
-/// Opens a record, never through a link and never waiting for a FIFO.
-fn open_record(path: &Path, flags: OFlags) -> io::Result<File> {
-    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    Ok(File::from(rustix::fs::open(path, flags, Mode::from_raw_mode(0o666))?))
 }
 
 /// Opens and locks; `None` if the name meanwhile belongs to another file or to none, because the
@@ -170,21 +124,12 @@ impl Partial {
 
     /// What another version has begun is neither gone on with nor thrown away.
     fn refuse_other_versions(&self) -> Result<(), Error> {
-        #[derive(Deserialize)]
-        struct Version {
-            version: u32,
-        }
-        let Ok(text) = fs::read(record_path(&self.part)) else {
-            return Ok(());
-        };
-        if self.length()? == 0 {
-            return Ok(());
-        }
-        match serde_json::from_slice(&text) {
-            Ok(Version { version }) if version != RECORD_VERSION => {
+        match record::version(&self.part) {
+            Some(version) if version != record::VERSION && self.length()? > 0 => {
+                let known = record::VERSION;
                 let message = format!(
-                    "its record has version {version}, and this program knows version {RECORD_VERSION}; finish it with \
-                     the program that began it, or remove it"
+                    "its record has version {version}, and this program knows version {known}; finish it with the \
+                     program that began it, or remove it"
                 );
                 let source = io::Error::new(io::ErrorKind::InvalidData, message);
                 Err(Error::local("cannot go on with", &self.part)(source))
@@ -204,23 +149,12 @@ impl Partial {
 
     /// What it was begun from, if that is known.
     pub(crate) fn record(&self) -> Option<Record> {
-        let file = open_record(&record_path(&self.part), OFlags::RDONLY).ok()?;
-        let mut text = Vec::new();
-        file.take(RECORD_BYTES).read_to_end(&mut text).ok()?;
-        serde_json::from_slice(&text)
-            .ok()
-            .filter(|record: &Record| record.version == RECORD_VERSION)
+        record::read(&self.part)
     }
 
     /// Remembers what it is begun from. Blocks.
     pub(crate) fn remember(&self, record: &Record) -> Result<(), Error> {
-        let path = record_path(&self.part);
-        let text = serde_json::to_vec(record)
-            .map_err(io::Error::from)
-            .map_err(Error::local("cannot write", &path))?;
-        open_record(&path, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)
-            .and_then(|mut file| file.write_all(&text))
-            .map_err(Error::local("cannot write", &path))
+        record::write(&self.part, record)
     }
 
     /// Refuses a file of `size` bytes for which the disk has no room. Blocks.
@@ -254,7 +188,7 @@ impl Partial {
 
     /// Removes it. Blocks.
     pub(crate) fn discard(&self) -> Result<(), Error> {
-        let _ = fs::remove_file(record_path(&self.part));
+        record::remove(&self.part);
         fs::remove_file(&self.part).map_err(Error::local("cannot remove", &self.part))
     }
 
@@ -294,8 +228,7 @@ impl Partial {
             .map_err(Error::local("cannot read", &self.part))?
             .dev();
         let replaced = rename(&self.part, &self.target, replace)?;
-        // A record without its partial means nothing; if it can not be removed, no harm is done.
-        let _ = fs::remove_file(record_path(&self.part));
+        record::remove(&self.part);
         if durable == Durable::Whole {
             sync_directory_of(&self.target)?;
         }
@@ -351,7 +284,7 @@ fn sync_directory_of(target: &Path) -> Result<(), Error> {
     };
     File::open(directory)
         .and_then(|handle| handle.sync_all())
-        .map_err(Error::local("cannot write", directory))
+        .map_err(Error::local("cannot sync the directory of", target))
 }
 
 /// Makes everything on the file system of `path` durable, once for many files.
@@ -380,7 +313,7 @@ mod tests {
     fn names_of_partial_files_are_never_too_long() {
         for length in [1, 200, 239, 240, 255] {
             let name = "n".repeat(length);
-            let part = record_path(&part_path(&Path::new("/some/where").join(&name)));
+            let part = record::path(&part_path(&Path::new("/some/where").join(&name)));
             assert!(part.file_name().unwrap().len() <= NAME_BYTES, "{length}");
             assert_eq!(part.parent(), Some(Path::new("/some/where")));
         }
@@ -423,14 +356,14 @@ mod tests {
         let part = part_path(&target);
         fs::write(&part, "bytes").unwrap();
         let newer = "{\"version\":2,\"begun\":\"otherwise\"}";
-        fs::write(record_path(&part), newer).unwrap();
+        fs::write(record::path(&part), newer).unwrap();
         let error = Partial::open(&target).err().unwrap();
         let Error::Local { source, .. } = error else {
             panic!("{error:?}")
         };
         assert!(source.to_string().contains("version 2"), "{source}");
         assert_eq!(fs::read(&part).unwrap(), b"bytes");
-        assert_eq!(fs::read_to_string(record_path(&part)).unwrap(), newer);
+        assert_eq!(fs::read_to_string(record::path(&part)).unwrap(), newer);
         fs::remove_file(&part).unwrap();
         Partial::open(&target).unwrap();
     }

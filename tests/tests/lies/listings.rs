@@ -157,11 +157,16 @@ fn records_of_partial_files_are_not_written_through_links() {
     });
     let canary = liar.outside().join("canary");
     fs::write(&canary, "untouched").unwrap();
-    symlink(&canary, liar.local(".a.ftp-part.json")).unwrap();
+    symlink(&canary, liar.local(".a.ftp-part.jnew")).unwrap();
     liar.cli()
         .run(["get", "a"])
         .exits(1)
-        .says("cannot write .a.ftp-part.json");
+        .says("cannot write .a.ftp-part.jnew");
+    fs::remove_file(liar.local(".a.ftp-part.jnew")).unwrap();
+    // The record itself is exchanged, and so the link.
+    symlink(&canary, liar.local(".a.ftp-part.json")).unwrap();
+    liar.cli().run(["get", "a"]).ok();
+    assert_eq!(fs::read_dir(liar.local("")).unwrap().count(), 1);
     assert_eq!(fs::read_to_string(&canary).unwrap(), "untouched");
 }
 
