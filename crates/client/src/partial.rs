@@ -83,6 +83,15 @@ pub(crate) fn is_partial_name(target: &Path) -> bool {
     name.starts_with(b".") && name.ends_with(SUFFIX.as_bytes())
 }
 
+/// Locks a partial file. Where the file system has no locks, the download goes on without one.
+fn lock(file: &File, part: &Path) -> Result<(), Error> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) | Err(Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        Err(error @ Errno::WOULDBLOCK) => Err(Error::local("another download holds", part)(error.into())),
+        Err(error) => Err(Error::local("cannot lock", part)(error.into())),
+    }
+}
+
 /// Opens and locks; `None` if the name meanwhile belongs to another file or to none, because the
 /// download that held the lock until now published or discarded its own.
 fn open_locked(part: &Path) -> Result<Option<File>, Error> {
@@ -91,9 +100,7 @@ fn open_locked(part: &Path) -> Result<Option<File>, Error> {
         .map(File::from)
         .map_err(io::Error::from)
         .map_err(Error::local("cannot write", part))?;
-    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
-        .map_err(io::Error::from)
-        .map_err(Error::local("another download holds", part))?;
+    lock(&file, part)?;
     let opened = file.metadata().map_err(Error::local("cannot read", part))?;
     if !opened.is_file() {
         return Err(Error::NotAFile(part.to_path_buf()));
