@@ -169,6 +169,10 @@ impl Partial {
         let look = |error: Errno| Error::local("cannot read", &self.part)(error.into());
         let disk = rustix::fs::fstatvfs(&self.file).map_err(look)?;
         let own = self.file.metadata().map_err(Error::local("cannot read", &self.part))?;
+        // Some file systems, above all those of other programs, do not know what room they have.
+        if disk.f_blocks == 0 {
+            return Ok(());
+        }
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         let room = free.saturating_add(own.blocks().saturating_mul(BLOCK_BYTES));
         if size <= room {
