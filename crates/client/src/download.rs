@@ -1,10 +1,11 @@
 //! One download: it goes on behind what is here already, or repairs that first where there is doubt, and the digest of
 //! the whole decides before the target gets its name.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use ftp_digest::Digest;
-use ftp_proto::{BlockList, DATA_HEAD_BYTES, Entry, Op, Re, Reply, Stored, Timestamp};
+use ftp_digest::{BLOCK_DIGEST_BYTES, Digest, MAX_BLOCKS};
+use ftp_proto::{BlockList, DATA_HEAD_BYTES, Entry, MAX_HEADER_BYTES, Op, Re, Reply, Stored, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::damage::mismatch;
@@ -18,6 +19,9 @@ use crate::{Error, RemotePath, Resume, TransferOptions};
 
 /// How much may still arrive of a download that was cancelled. A server that goes on behind it does not listen.
 const MAX_AFTER_CANCEL_BYTES: usize = 16 * 1024 * 1024;
+
+/// The most that a request has beside its path and its block digests.
+const REQUEST_BYTES: usize = 256;
 
 /// What to download.
 pub(crate) struct Download<'a> {
@@ -175,12 +179,15 @@ impl Download<'_> {
             blocking(move || file.cut(length)).await?;
             return Ok(Some(BlockList::uncompared(length)));
         }
+        let Some(most) = most_blocks(self.remote.as_wire()) else {
+            return Ok(None);
+        };
         let (file, observer, id) = (Arc::clone(partial), Arc::clone(self.observer), self.id);
         let wanted = CancellationToken::new();
         let unwanted_when_dropped = wanted.clone().drop_guard();
         let mut work = Box::pin(blocking(move || {
             file.cut(length)?;
-            file.blocks(length, |done| {
+            file.blocks(length, most, |done| {
                 observer.event(&Event::Comparing {
                     id,
                     done,
@@ -242,6 +249,15 @@ fn belongs(record: &Record, entry: &Entry) -> bool {
     record.size == entry.size && record.mtime == entry.mtime
 }
 
+/// How many block digests fit into a request beside a path in wire form, if any do (protocol, 13.6).
+fn most_blocks(path: &str) -> Option<NonZeroU64> {
+    let path_bytes = serde_json::to_string(path).ok()?.len();
+    let room = MAX_HEADER_BYTES.checked_sub(REQUEST_BYTES + path_bytes)?;
+    // In base64, three bytes take four, and the last ones as many.
+    let digests = room / 4 * 3 / BLOCK_DIGEST_BYTES;
+    NonZeroU64::new(MAX_BLOCKS.min(digests as u64))
+}
+
 /// Stops a download whose bytes can not be stored, so that the connection stays usable.
 async fn cancel(link: &mut Link, id: u64) -> Result<(), Error> {
     let cancel = link.request(Op::Cancel { target: id })?;
@@ -261,5 +277,42 @@ async fn cancel(link: &mut Link, id: u64) -> Result<(), Error> {
     match link.reply(cancel).await? {
         Re::Ok => Ok(()),
         other => Err(wrong_reply(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    use ftp_proto::Request;
+
+    use super::*;
+
+    #[test]
+    fn as_many_block_digests_as_are_asked_for_fit_beside_any_path() {
+        // `PATH_MAX` bytes that are no text take eight times as much in a message.
+        for path_bytes in [1, 1000, 4096, 5000, 8100, 8159, 9000] {
+            let path = RemotePath::new(&std::ffi::OsString::from_vec(vec![0xff; path_bytes]));
+            let Some(most) = most_blocks(path.as_wire()) else {
+                assert!(path_bytes > 4096);
+                continue;
+            };
+            let digest_bytes = BLOCK_DIGEST_BYTES * usize::try_from(most.get()).unwrap();
+            let have = BlockList {
+                length: u64::MAX,
+                block: 1 << 63,
+                blake3: "A".repeat(digest_bytes.div_ceil(3) * 4),
+            };
+            let op = Op::Get {
+                path: path.as_wire().to_owned(),
+                offset: 0,
+                length: None,
+                digest: ftp_digest::Algorithm::Blake3,
+                have: Some(have),
+            };
+            let json = serde_json::to_vec(&Request { id: u64::MAX, op }).unwrap();
+            assert!(json.len() <= MAX_HEADER_BYTES, "{path_bytes}: {} of {most}", json.len());
+        }
+        assert_eq!(most_blocks("plain/name").unwrap().get(), MAX_BLOCKS);
     }
 }

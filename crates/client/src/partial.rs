@@ -4,6 +4,7 @@ mod record;
 
 use std::fs::{self, File};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -203,16 +204,18 @@ impl Partial {
         fs::remove_file(&self.part).map_err(Error::local("cannot remove", &self.part))
     }
 
-    /// The block digests of the first `length` bytes; `None` when `report`, which is told the bytes done, ends it.
-    /// Blocks.
+    /// The digests of the first `length` bytes in `most` blocks or fewer; `None` when `report`, which is told the bytes
+    /// done, ends it. Blocks.
     pub(crate) fn blocks(
         &self,
         length: u64,
+        most: NonZeroU64,
         report: impl Fn(u64) -> bool + Sync,
     ) -> Result<Option<BlockDigests>, Error> {
         let done = AtomicU64::new(0);
         let go_on = |step| report(done.fetch_add(step, Ordering::Relaxed) + step);
-        BlockDigests::of_file(&self.file, length, block_bytes_for(length), go_on)
+        let block_bytes = length.div_ceil(most.get()).next_power_of_two();
+        BlockDigests::of_file(&self.file, length, block_bytes.max(block_bytes_for(length)), go_on)
             .map_err(Error::local("cannot read", &self.part))
     }
 
