@@ -137,8 +137,8 @@ impl Retry {
         let pause = jittered(self.pause).max(asked).min(self.policy.longest_pause);
         self.pause = (self.pause * 2).min(self.policy.longest_pause);
         self.observer.event(&Event::Retrying {
-            attempt: self.tried + 1,
-            attempts: self.policy.retries + 1,
+            attempt: self.tried.saturating_add(1),
+            attempts: self.policy.retries.saturating_add(1),
             pause,
             cause: &error,
         });
