@@ -127,7 +127,8 @@ impl ListLimit {
 }
 
 /// Every method connects if need be, with retries; a request that was sent is repeated only if
-/// repeating it is harmless.
+/// repeating it is harmless. [`Client::trash`], [`Client::uploads`] and [`Client::quit`] try nothing again, and
+/// [`Client::ping`] not to connect.
 ///
 /// All fail with what the server refuses ([`Error::Refused`]) and what the wire can do. None is
 /// cancel safe in the sense that the request may have taken effect; the client stays usable.
