@@ -1,5 +1,6 @@
 //! `shell`: the same commands with the same options, on one connection.
 
+mod arguments;
 mod complete;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -17,8 +18,8 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use ftp_client::{Kind, RemotePath};
 
+use self::arguments::arguments;
 use self::complete::{MAX_NAMES, Name};
-use self::parse::Word;
 use self::reader::{Input, Reader};
 use super::args::{Line, LineCommand, Mode, RemoteCommand, ShellArgs};
 use super::exit::Exit;
@@ -277,79 +278,5 @@ fn help(command: Option<&str>) {
     let arguments = command.into_iter().chain(["--help"]);
     if let Err(error) = Line::try_parse_from(arguments) {
         Output::clap(&error);
-    }
-}
-
-/// The words as arguments, with local patterns and homes expanded where local files are meant: our
-/// lines are read by no other shell.
-fn arguments(words: &[Word]) -> Vec<OsString> {
-    let Some((command, words)) = words.split_first() else {
-        return Vec::new();
-    };
-    let plain = |word: &Word| OsString::from_vec(word.raw.clone());
-    let mut arguments = vec![plain(command)];
-    match (command.raw.as_slice(), words.split_last()) {
-        (b"put", Some((last, _))) => {
-            // What a pattern stands for are files to send, never the name to send them to.
-            let matched = local::expand(last);
-            let has_target = words
-                .iter()
-                .any(|word| word.raw.starts_with(b"-t") || word.raw.starts_with(b"--target"));
-            if last.pattern && !has_target && matched != [plain(last)] {
-                arguments.push("--target-directory=.".into());
-            }
-            arguments.extend(words.iter().flat_map(local::expand));
-        }
-        (b"lcd" | b"lls", _) => arguments.extend(words.iter().flat_map(local::expand)),
-        (b"get", Some((last, others))) if last.tilde => {
-            arguments.extend(others.iter().map(plain));
-            arguments.extend(local::expand(last));
-        }
-        _ => arguments.extend(words.iter().map(plain)),
-    }
-    arguments
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use tempfile::TempDir;
-
-    use super::*;
-
-    fn arguments_of(line: &str) -> Vec<String> {
-        let words = parse::words(line).unwrap();
-        arguments(&words)
-            .into_iter()
-            .map(|word| word.into_string().unwrap())
-            .collect()
-    }
-
-    #[test]
-    fn two_files_that_match_a_pattern_are_both_sent() {
-        let dir = TempDir::new().unwrap();
-        let folder = dir.path().display();
-        for name in ["a.mp4", "b.mp4"] {
-            fs::write(dir.path().join(name), "").unwrap();
-        }
-        let (a, b) = (format!("{folder}/a.mp4"), format!("{folder}/b.mp4"));
-        let here = "--target-directory=.";
-        assert_eq!(arguments_of(&format!("put {folder}/*.mp4")), ["put", here, &a, &b]);
-        assert_eq!(
-            arguments_of(&format!("put {folder}/*.mp4 films")),
-            ["put", &a, &b, "films"]
-        );
-        assert_eq!(
-            arguments_of(&format!("put -t films {folder}/*.mp4")),
-            ["put", "-t", "films", &a, &b]
-        );
-        assert_eq!(arguments_of(&format!("put {a} {b}")), ["put", &a, &b]);
-    }
-
-    #[test]
-    fn patterns_of_remote_names_stay_for_the_server() {
-        assert_eq!(arguments_of("get *.mp4 'my films'"), ["get", "*.mp4", "my films"]);
-        assert_eq!(arguments_of("rm /*"), ["rm", "/*"]);
     }
 }
