@@ -82,3 +82,17 @@ fn a_wrong_password_ends_the_shell_before_any_command() {
         .exits(3);
     assert!(alice.names("/").is_empty());
 }
+
+#[test]
+fn a_pattern_sends_files_under_their_own_names_whatever_they_are_called() {
+    let rig = Rig::start();
+    let alice = rig.cli("alice");
+    for name in ["--force", "a.mp4", "b.mp4"] {
+        fs::write(alice.file(name), name).unwrap();
+    }
+    alice.feed(["shell"], b"put *.mp4 -f\n").ok();
+    assert_eq!(alice.names("/"), ["a.mp4", "b.mp4"]);
+    alice.feed(["shell"], b"mkdir d\nput *\nput -rt d *.mp4\n").exits(0);
+    assert_eq!(alice.names("/"), ["--force", "a.mp4", "b.mp4", "d"]);
+    assert_eq!(alice.names("/d"), ["a.mp4", "b.mp4"]);
+}

@@ -8,6 +8,7 @@ use clap::CommandFactory;
 
 use super::super::args::Line;
 use super::super::quote::quoted;
+use super::local::path_to;
 use super::parse::{Word, words_and_last};
 
 /// More names than this nobody reads.
@@ -96,7 +97,12 @@ pub(super) fn candidates(place: &Place, mut names: Vec<Name>) -> Vec<(String, St
                 Some(rest) => ("~/", rest),
                 None => ("", place.folder.as_slice()),
             };
-            let whole = [folder, &name.raw].concat();
+            let is_path = !matches!(place.side, Side::Command | Side::Option);
+            let whole = if is_path && tilde.is_empty() {
+                path_to(folder, &name.raw)
+            } else {
+                [folder, &name.raw].concat()
+            };
             // A finished file name is followed by the next word, a directory by what is in it.
             let end = if only && !name.is_directory { " " } else { slash };
             (shown, format!("{tilde}{}{end}", quoted(&whole)))
@@ -202,6 +208,16 @@ mod tests {
         assert_eq!(found, [("films/".to_owned(), "films/".to_owned())]);
         let found = candidates(&place("lcd ~/fi"), names(&[("my films", true), ("films", true)]));
         assert_eq!(found, [("films/".to_owned(), "~/films/".to_owned())]);
+    }
+
+    #[test]
+    fn a_name_that_looks_like_an_option_is_none() {
+        let found = candidates(&place("rm "), names(&[("--forever", false)]));
+        assert_eq!(found, [("--forever".to_owned(), "./--forever ".to_owned())]);
+        let found = candidates(&place("rm films/"), names(&[("--forever", false)]));
+        assert_eq!(found[0].1, "films/--forever ");
+        let found = candidates(&place("rm --fore"), names(&[("--forever", false)]));
+        assert_eq!(found[0].1, "--forever ");
     }
 
     #[test]

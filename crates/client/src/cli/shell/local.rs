@@ -64,6 +64,16 @@ pub(super) fn with_home(raw: &[u8], tilde: bool) -> PathBuf {
     }
 }
 
+/// The path to a name in a folder, which is empty or ends in a slash. It is never taken for an option.
+pub(super) fn path_to(folder: &[u8], name: &[u8]) -> Vec<u8> {
+    let here: &[u8] = if folder.is_empty() && name.starts_with(b"-") {
+        b"./"
+    } else {
+        b""
+    };
+    [here, folder, name].concat()
+}
+
 /// The local files that a word means: what its pattern matches, sorted, or itself.
 pub(super) fn expand(word: &Word) -> Vec<OsString> {
     let path = with_home(&word.raw, word.tilde);
@@ -82,7 +92,7 @@ pub(super) fn expand(word: &Word) -> Vec<OsString> {
         .filter_map(Result::ok)
         .map(|entry| entry.file_name())
         .filter(|name| glob::matches(pattern, name.as_bytes()))
-        .map(|name| OsString::from_vec([folder, name.as_bytes()].concat()))
+        .map(|name| OsString::from_vec(path_to(folder, name.as_bytes())))
         .collect();
     found.sort();
     if found.is_empty() { itself() } else { found }
@@ -110,6 +120,13 @@ mod tests {
         assert_eq!(expanded(&format!("{folder}/*.mp4")), [at("a.mp4"), at("b.mp4")]);
         assert_eq!(expanded(&format!("'{folder}/*.mp4'")), [at("*.mp4")]);
         assert_eq!(expanded(&format!("{folder}/*.mov")), [at("*.mov")]);
+    }
+
+    #[test]
+    fn a_name_is_never_taken_for_an_option() {
+        assert_eq!(path_to(b"", b"--force"), b"./--force");
+        assert_eq!(path_to(b"films/", b"--force"), b"films/--force");
+        assert_eq!(path_to(b"", b"a-b"), b"a-b");
     }
 
     #[test]
