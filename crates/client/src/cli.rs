@@ -23,6 +23,7 @@ mod session;
 mod shell;
 mod stdout;
 mod targets;
+mod terminal;
 mod watch;
 
 use std::future::Future;

@@ -3,8 +3,7 @@
 //! Results go to standard output, everything else to standard error: data stays clean in a pipe.
 //! Bars share the terminal with lines, so every line is printed around them.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
@@ -14,6 +13,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::json::{FailureLine, json_line};
 use super::quote::{printable, quoted};
+use super::terminal::Terminal;
 
 /// Where the program's words go.
 #[derive(Debug)]
@@ -126,18 +126,13 @@ impl Output {
     }
 
     /// Asks on the terminal, past whatever standard input and output are. Names in the question are
-    /// quoted already. `None` when nobody is there to answer.
-    pub(crate) fn ask(&self, question: &str) -> Option<String> {
+    /// quoted already. `None` when nobody is there to answer, or `given_up` says that nobody waits for it.
+    pub(crate) fn ask(&self, question: &str, given_up: &dyn Fn() -> bool) -> Option<String> {
         if !self.is_watched() {
             return None;
         }
-        let mut terminal = File::options().read(true).write(true).open("/dev/tty").ok()?;
-        self.without_bars(|| {
-            terminal.write_all(question.as_bytes()).ok()?;
-            let mut answer = String::new();
-            let read = BufReader::new(terminal).read_line(&mut answer).ok()?;
-            (read > 0).then_some(answer)
-        })
+        let mut terminal = Terminal::open().ok()?;
+        self.without_bars(|| terminal.ask(question, given_up))
     }
 
     /// Tells what goes on, unless nobody wants to know.

@@ -1,7 +1,7 @@
 //! The question before an existing target is replaced.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ftp_client::{Conflict, Decision, Timestamp};
 
@@ -13,7 +13,20 @@ use super::quote::quoted;
 /// Asks about conflicts, and remembers an answer that was meant for all of them.
 #[derive(Debug, Default)]
 pub(crate) struct Prompt {
-    for_all: Mutex<Option<Decision>>,
+    /// Held while a person thinks: a second question waits for the first answer, which may be for all.
+    asking: Mutex<()>,
+    /// Never held while a person thinks: whoever gives up must not wait for the answer.
+    call: Mutex<Call>,
+}
+
+/// The call of `put` or `get` that questions belong to.
+#[derive(Debug, Default)]
+struct Call {
+    /// How many there were.
+    number: u64,
+    /// Whether anybody waits for answers.
+    open: bool,
+    for_all: Option<Decision>,
 }
 
 /// What a person may answer.
@@ -24,36 +37,59 @@ enum Answer {
 }
 
 impl Prompt {
-    /// What to do about the conflict. Keeps the target where nobody can be asked.
-    pub(crate) fn decide(&self, conflict: &Conflict<'_>, output: &Output) -> Decision {
-        // Held while a person thinks: a second question waits for the first answer, which may be for all.
-        let mut for_all = self.for_all.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(decision) = *for_all {
-            return decision;
-        }
-        if output.is_json() {
-            return Decision::Keep;
-        }
-        let question = question(conflict);
-        let answer = loop {
-            match output.ask(&question) {
-                None => return Decision::Keep,
-                Some(text) => {
-                    if let Some(answer) = understood(&text) {
-                        break answer;
-                    }
-                }
-            }
+    /// A call begins, which knows nothing of the answers of another one.
+    pub(crate) fn begin(&self) {
+        let mut call = self.lock();
+        *call = Call {
+            number: call.number + 1,
+            open: true,
+            for_all: None,
         };
-        match answer {
-            Answer::Once(decision) => decision,
-            Answer::ForAll(decision) => *for_all.insert(decision),
-        }
     }
 
-    /// Forgets an answer that was meant for all files of one command.
-    pub(crate) fn forget(&self) {
-        *self.for_all.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// Nobody waits for an answer any more; a question that is open is given up.
+    pub(crate) fn end(&self) {
+        self.lock().open = false;
+    }
+
+    /// What to do about the conflict. Keeps the target where nobody can be asked.
+    pub(crate) fn decide(&self, conflict: &Conflict<'_>, output: &Output) -> Decision {
+        let question = (!output.is_json()).then(|| question(conflict));
+        self.answer(|given_up| output.ask(question.as_deref()?, given_up))
+    }
+
+    /// The answer for all that was given already, or the one that `ask` gets from a person. `ask` is
+    /// told when to give up.
+    fn answer(&self, mut ask: impl FnMut(&dyn Fn() -> bool) -> Option<String>) -> Decision {
+        let number = self.lock().number;
+        let given_up = || {
+            let call = self.lock();
+            !call.open || call.number != number
+        };
+        let _asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(decision) = self.lock().for_all {
+            return decision;
+        }
+        while !given_up()
+            && let Some(text) = ask(&given_up)
+        {
+            match understood(&text) {
+                Some(Answer::Once(decision)) => return decision,
+                Some(Answer::ForAll(decision)) => {
+                    let mut call = self.lock();
+                    if call.number == number {
+                        call.for_all = Some(decision);
+                    }
+                    return decision;
+                }
+                None => {}
+            }
+        }
+        Decision::Keep
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Call> {
+        self.call.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -121,6 +157,9 @@ fn understood(text: &str) -> Option<Answer> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
     use ftp_client::{Entry, Kind, RemotePath};
 
     use super::*;
@@ -142,6 +181,54 @@ mod tests {
         assert_eq!(understood("all"), Some(Answer::ForAll(Decision::Replace)));
         assert_eq!(understood("none"), Some(Answer::ForAll(Decision::Keep)));
         assert_eq!(understood("maybe"), None);
+    }
+
+    #[test]
+    fn an_answer_for_all_is_asked_for_once_in_each_call() {
+        let prompt = Prompt::default();
+        let mut asked = 0;
+        for calls in 1..=2 {
+            prompt.begin();
+            for _ in 0..2 {
+                let decision = prompt.answer(|_| {
+                    asked += 1;
+                    Some("all".to_owned())
+                });
+                assert_eq!((decision, asked), (Decision::Replace, calls));
+            }
+            prompt.end();
+        }
+    }
+
+    #[test]
+    fn a_question_that_nobody_waits_for_is_given_up_and_holds_up_nobody() {
+        let prompt = &Prompt::default();
+        prompt.begin();
+        let (opened, open) = mpsc::channel();
+        let (answer, answered) = mpsc::channel();
+        thread::scope(|threads| {
+            let asking = threads.spawn(move || {
+                prompt.answer(|given_up| {
+                    opened.send(()).unwrap();
+                    answered.recv().unwrap();
+                    assert!(given_up());
+                    Some("all".to_owned())
+                })
+            });
+            open.recv().unwrap();
+            // As Ctrl-C and the next command do it, while the question is open.
+            prompt.end();
+            prompt.begin();
+            answer.send(()).unwrap();
+            asking.join().unwrap();
+        });
+        assert_eq!(
+            prompt.answer(|_| Some("no".to_owned())),
+            Decision::Keep,
+            "another call's answer"
+        );
+        prompt.end();
+        assert_eq!(prompt.answer(|_| panic!("nobody waits")), Decision::Keep);
     }
 
     #[test]

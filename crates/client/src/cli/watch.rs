@@ -80,7 +80,7 @@ impl Watch {
 
     /// Prepares for a call; the bars live until the guard is dropped.
     pub(crate) fn begin(self: &Arc<Self>, batch: Batch) -> Watching {
-        self.prompt.forget();
+        self.prompt.begin();
         let mut state = self.lock();
         state.batch = batch;
         state.names.clear();
@@ -112,7 +112,7 @@ async fn tick(watch: Weak<Watch>) {
     }
 }
 
-/// A call being watched. Dropping it takes the bars off the screen.
+/// A call being watched. Dropping it takes the bars off the screen, and gives up a question that is open.
 #[derive(Debug)]
 pub(crate) struct Watching {
     watch: Arc<Watch>,
@@ -134,6 +134,7 @@ impl Watching {
 impl Drop for Watching {
     fn drop(&mut self) {
         self.ticker.abort();
+        self.watch.prompt.end();
         self.watch.lock().bars.clear();
     }
 }
