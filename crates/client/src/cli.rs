@@ -143,7 +143,13 @@ async fn interruptible(work: impl Future<Output = Done>) -> Done {
 
 /// Says how to go on with what was interrupted.
 fn tell_interrupted(session: &Session, command: &RemoteCommand) {
-    if let Some(resume) = commands::resume(session, command) {
+    let situation = commands::situation(session, command);
+    if situation.from_stdin {
+        session
+            .output
+            .note("interrupted; standard input is stored as a whole or not at all");
+        session.output.hint("run it again from the start");
+    } else if let Some(resume) = situation.resume {
         session.output.note("interrupted; what was transferred is kept");
         session.output.hint(&format!("`{resume}` goes on from there"));
     }

@@ -102,10 +102,14 @@ fn words(op: &Op, ended: &Ended) -> Checked {
         return Ok(());
     };
     if code == exit::INTERRUPTED {
-        let is_transfer = op.is_retried() || matches!(op, Op::PutStdin { .. });
-        return match is_transfer && !ended.stderr.contains("goes on from there") {
-            true => say("no word on how to go on"),
-            false => Ok(()),
+        let word = match op {
+            Op::PutStdin { .. } => "run it again from the start",
+            _ if op.is_retried() => "goes on from there",
+            _ => return Ok(()),
+        };
+        return match ended.stderr.contains(word) {
+            true => Ok(()),
+            false => say("no word on how to go on"),
         };
     }
     let Some(worst) = failures(ended).find(|failure| failure["error"]["exit"] == code) else {

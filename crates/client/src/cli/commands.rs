@@ -15,7 +15,7 @@ mod trash;
 mod uploads;
 
 use super::args::RemoteCommand;
-use super::failure::Done;
+use super::failure::{Done, Situation};
 use super::session::{Session, Start};
 
 pub(crate) use login::{list, login, logout, prepare as prepare_login};
@@ -53,11 +53,11 @@ pub(crate) async fn run(session: &mut Session, command: &RemoteCommand) -> Done 
     }
 }
 
-/// The command that goes on with an interrupted transfer.
-pub(crate) fn resume(session: &Session, command: &RemoteCommand) -> Option<String> {
+/// What hints on an interrupted command depend on.
+pub(crate) fn situation(session: &Session, command: &RemoteCommand) -> Situation {
     match command {
-        RemoteCommand::Get(args) => get::situation(session, args).resume,
-        RemoteCommand::Put(args) => put::situation(session, args).resume,
-        _ => None,
+        RemoteCommand::Get(args) => get::situation(session, args),
+        RemoteCommand::Put(args) => put::situation(session, args),
+        _ => session.situation.clone(),
     }
 }

@@ -67,6 +67,7 @@ impl Session {
                 tls: options.tls,
                 saved_key,
                 resume: None,
+                from_stdin: false,
                 in_shell: false,
             },
             target,

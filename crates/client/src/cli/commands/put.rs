@@ -81,14 +81,11 @@ async fn stream(session: &mut Session, args: &PutArgs) -> Done {
 /// The hints for this transfer: how to go on with it.
 pub(in super::super) fn situation(session: &Session, args: &PutArgs) -> Situation {
     let global = (!session.situation.in_shell).then_some(&session.global);
-    let command = resume::command("put", global, &args.transfer, &args.paths);
     let from_stdin = args.paths.iter().any(|path| path == "-");
     Situation {
-        resume: Some(if from_stdin {
-            format!("... | {command}")
-        } else {
-            command
-        }),
+        // Of a stream nothing is kept.
+        resume: (!from_stdin).then(|| resume::command("put", global, &args.transfer, &args.paths)),
+        from_stdin,
         ..session.situation.clone()
     }
 }

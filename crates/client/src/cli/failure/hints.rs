@@ -18,6 +18,8 @@ pub(crate) struct Situation {
     pub(crate) saved_key: bool,
     /// The command line that goes on with a broken transfer.
     pub(crate) resume: Option<String>,
+    /// Whether standard input is sent: what went by can not be sent again.
+    pub(crate) from_stdin: bool,
     /// Whether commands are typed into our own shell, without the name of the program.
     pub(crate) in_shell: bool,
 }
@@ -42,6 +44,10 @@ pub(super) fn of(command: &str, subject: &[u8], error: &Error, situation: &Situa
     match error.kind() {
         ErrorKind::Connection => match &situation.resume {
             Some(resume) => hints.push(format!("what was transferred is kept; `{resume}` goes on from there")),
+            None if situation.from_stdin && !matches!(error, Error::Connect { .. }) => hints.push(format!(
+                "standard input is stored as a whole or not at all: {} shows whether it is there; if not, run it again from the start",
+                situation.typed("ls")
+            )),
             None => hints.extend(connect(command, error, situation)),
         },
         ErrorKind::Login => hints.extend(login(error, situation)),
@@ -79,13 +85,18 @@ fn connect(command: &str, error: &Error, situation: &Situation) -> Option<String
         Error::Refused(_) => Some("run it again later".to_owned()),
         // The request was under way, and is not repeated without asking: it may have been done.
         _ => Some(match command {
-            "cp" | "mkdir" | "mv" | "rm" => format!(
+            "cp" | "mkdir" | "mv" | "restore" | "rm" => format!(
                 "whether it was done is not known: {} shows what is there; if it was not, run it again",
                 situation.typed("ls")
             ),
             "uploads" => format!(
                 "{} shows what can be resumed; run it again if need be",
                 situation.typed("uploads")
+            ),
+            // A listing, or `--delete` and `--empty`.
+            "trash" => format!(
+                "{} shows what is in it now; run it again if need be",
+                situation.typed("trash")
             ),
             "get" => "what was written is not complete; run it again".to_owned(),
             _ => "nothing was changed; run it again".to_owned(),

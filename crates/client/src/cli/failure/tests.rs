@@ -10,6 +10,7 @@ fn situation() -> Situation {
         tls: true,
         saved_key: false,
         resume: Some("ftp-cli put --resume demo.mp4".to_owned()),
+        from_stdin: false,
         in_shell: false,
     }
 }
@@ -111,13 +112,32 @@ fn a_lost_connection_always_has_a_next_step() {
             .hints
             .join("; ")
     };
-    for changing in ["cp", "mkdir", "mv", "rm"] {
+    for changing in ["cp", "mkdir", "mv", "restore", "rm"] {
         let hint = lost(changing);
         assert!(hint.contains("not known") && hint.contains("`ftp-cli ls`"), "{hint}");
     }
     for command in [
-        "cd", "df", "get", "login", "ls", "ping", "pwd", "stat", "sum", "uploads",
+        "cd", "df", "get", "login", "ls", "ping", "pwd", "stat", "sum", "uploads", "versions",
     ] {
         assert!(lost(command).contains("run it again"), "{command}");
     }
+    let trash = lost("trash");
+    assert!(
+        trash.contains("`ftp-cli trash`") && !trash.contains("nothing was changed"),
+        "{trash}"
+    );
+}
+
+#[test]
+fn a_broken_stream_is_sent_again_from_the_start() {
+    let stream = Situation {
+        resume: None,
+        from_stdin: true,
+        ..situation()
+    };
+    let hints = Failure::of("put", b"-", &Error::Closed, &stream).hints.join("; ");
+    assert!(
+        hints.contains("from the start") && !hints.contains("--resume"),
+        "{hints}"
+    );
 }
