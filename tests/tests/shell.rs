@@ -96,3 +96,31 @@ fn a_pattern_sends_files_under_their_own_names_whatever_they_are_called() {
     assert_eq!(alice.names("/"), ["--force", "a.mp4", "b.mp4", "d"]);
     assert_eq!(alice.names("/d"), ["a.mp4", "b.mp4"]);
 }
+
+#[test]
+fn quotes_keep_a_name_on_the_server_from_being_a_pattern() {
+    let rig = Rig::start();
+    let alice = rig.cli("alice");
+    let fill = || {
+        for name in ["a*", "ab", r"a\*"] {
+            fs::write(rig.home("alice").join(name), "").unwrap();
+        }
+    };
+    alice.run(["pwd"]).ok();
+    for line in ["rm 'a*'", r"rm a\*", r"mv 'a*' moved", "cp $'a*' copied"] {
+        fill();
+        alice.feed(["shell"], line.as_bytes());
+        assert!(alice.names("/").contains(&"ab".to_owned()), "{line}");
+        assert!(alice.names("/").contains(&r"a\*".to_owned()), "{line}");
+    }
+    fill();
+    alice.feed(["shell"], b"rm 'a*'\nrm 'a*'\n").exits(4);
+    assert!(alice.names("/").contains(&"ab".to_owned()));
+    fill();
+    alice.run(["rm", r"a\*"]).ok();
+    alice.run(["rm", r"a\*"]).ok();
+    assert_eq!(alice.names("/"), ["ab", "copied", "moved"]);
+    fill();
+    alice.feed(["shell"], b"rm a?").ok();
+    assert_eq!(alice.names("/"), [r"a\*", "copied", "moved"]);
+}

@@ -99,10 +99,13 @@ pub(crate) enum RemoteCommand {
     /// Make directories
     Mkdir(MkdirArgs),
     /// Remove files, into the trash
+    #[command(after_help = PATTERN_HELP)]
     Rm(RmArgs),
     /// Move or rename on the server
+    #[command(after_help = PATTERN_HELP)]
     Mv(MvArgs),
     /// Copy files on the server
+    #[command(after_help = PATTERN_HELP)]
     Cp(CpArgs),
     /// Show everything about a file
     Stat(StatArgs),
@@ -156,6 +159,11 @@ Where files go:
 `*`, `?` and `[...]` in the last part of a remote name match names there: get '*.mp4'
 A download that broke off goes on where it was, if the file is still the same in size and time.
 Nothing is visible under NAME before all of it is here and its digest is right.";
+
+const PATTERN_HELP: &str = "\
+`*`, `?` and `[...]` in the last part of a name match names on the server, unless something has
+exactly this name. A backslash takes one of them as it is: 'a\\*'. In the shell of ftp-cli, names in
+quotes are never patterns.";
 
 /// `ls`
 #[derive(Debug, Args)]
@@ -439,7 +447,7 @@ pub(crate) struct ShellArgs {
 const LINE_HELP: &str = "\
   !COMMAND     run a command of this machine's shell; ! alone starts one
   'a b' \"a b\" a\\ b $'a\\n\\xff'   names are quoted as in a shell
-  *.mp4        names match here after `put`, and on the server elsewhere
+  *.mp4        names match here after `put`, and on the server elsewhere; not in quotes
   # ...        is a comment
 Ctrl-C stops a transfer, which can be resumed; Ctrl-D leaves.";
 

@@ -23,6 +23,17 @@ pub(crate) fn quoted(raw: &[u8]) -> String {
     }
 }
 
+/// A pattern of names as our own shell reads it back: in quotes it would be none.
+pub(crate) fn quoted_pattern(raw: &[u8]) -> String {
+    let is_special = |byte: u8| matches!(byte, b'*' | b'?' | b'[');
+    raw.chunk_by(|one, next| is_special(*one) == is_special(*next))
+        .map(|chunk| match chunk {
+            [first, ..] if is_special(*first) => String::from_utf8_lossy(chunk).into_owned(),
+            _ => quoted(chunk),
+        })
+        .collect()
+}
+
 /// The text of a message with everything escaped that is not for a terminal.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     if is_plain(text) {
@@ -116,6 +127,12 @@ mod tests {
         assert_eq!(quoted(b"it's $5"), r"'it'\''s $5'");
         assert_eq!(quoted(b""), "''");
         assert_eq!(quoted("a\u{3000}b".as_bytes()), "'a\u{3000}b'");
+    }
+
+    #[test]
+    fn a_pattern_stays_one() {
+        assert_eq!(quoted_pattern(b"*.mp4"), "*.mp4");
+        assert_eq!(quoted_pattern(b"my [a b]?"), "'my '['a b]'?");
     }
 
     #[test]

@@ -1,14 +1,21 @@
 //! The command line that goes on with a broken transfer.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use ftp_client::Algorithm;
 
 use super::args::{Global, TransferArgs};
 use super::quote::quoted;
 
-/// The command as it can be pasted into a shell; into ours without the program and its server.
-pub(crate) fn command(command: &str, global: Option<&Global>, transfer: &TransferArgs, paths: &[OsString]) -> String {
+/// The command as it can be pasted into a shell; into ours without the program and its server. `word`
+/// quotes a path for it.
+pub(crate) fn command(
+    command: &str,
+    global: Option<&Global>,
+    transfer: &TransferArgs,
+    paths: &[OsString],
+    word: impl Fn(&OsStr) -> String,
+) -> String {
     let mut words: Vec<String> = Vec::new();
     if let Some(global) = global {
         words.push("ftp-cli".to_owned());
@@ -38,7 +45,7 @@ pub(crate) fn command(command: &str, global: Option<&Global>, transfer: &Transfe
     if paths.iter().any(is_option) {
         words.push("--".to_owned());
     }
-    words.extend(paths.iter().map(|path| quoted(path.as_encoded_bytes())));
+    words.extend(paths.iter().map(|path| word(path)));
     words.join(" ")
 }
 
@@ -64,6 +71,10 @@ mod tests {
     use super::super::args::{Command, CommandLine, RemoteCommand};
     use super::*;
 
+    fn in_quotes(path: &OsStr) -> String {
+        quoted(path.as_encoded_bytes())
+    }
+
     fn resumed(args: &[&str]) -> String {
         let line = CommandLine::try_parse_from([&["ftp-cli"], args].concat()).unwrap();
         let (name, transfer, paths) = match line.command {
@@ -71,7 +82,7 @@ mod tests {
             Command::Remote(RemoteCommand::Get(get)) => ("get", get.transfer, get.paths),
             other => panic!("{other:?}"),
         };
-        command(name, Some(&line.global), &transfer, &paths)
+        command(name, Some(&line.global), &transfer, &paths, in_quotes)
     }
 
     #[test]
@@ -103,6 +114,9 @@ mod tests {
         let Command::Remote(RemoteCommand::Put(put)) = line.command else {
             panic!("put is put");
         };
-        assert_eq!(command("put", None, &put.transfer, &put.paths), "put --resume a");
+        assert_eq!(
+            command("put", None, &put.transfer, &put.paths, in_quotes),
+            "put --resume a"
+        );
     }
 }

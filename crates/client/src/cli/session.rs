@@ -1,5 +1,7 @@
 //! A client with everything the commands need around it.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +38,8 @@ pub(crate) struct Session {
     pub(crate) global: Global,
     /// What hints depend on.
     pub(crate) situation: Situation,
+    /// Names that were typed in quotes into our own shell, and are no patterns whatever they look like.
+    pub(crate) literal: HashSet<OsString>,
     options: ConnectOptions,
     logged_in: bool,
 }
@@ -70,6 +74,7 @@ impl Session {
                 from_stdin: false,
                 in_shell: false,
             },
+            literal: HashSet::new(),
             target,
             profiles,
             global: global.clone(),

@@ -9,6 +9,8 @@ use tokio::io::AsyncWriteExt;
 
 use super::super::args::GetArgs;
 use super::super::failure::{Done, Failure, Situation};
+use super::super::glob;
+use super::super::quote::{quoted, quoted_pattern};
 use super::super::resume;
 use super::super::session::{Session, Tally};
 use super::super::stdout::Stdout;
@@ -84,8 +86,18 @@ async fn stream(session: &mut Session, args: &GetArgs) -> Done {
 pub(in super::super) fn situation(session: &Session, args: &GetArgs) -> Situation {
     let global = (!session.situation.in_shell).then_some(&session.global);
     let to_stdout = args.paths.last().is_some_and(|path| path == "-");
+    let word = |path: &OsStr| {
+        let raw = path.as_bytes();
+        let is_pattern = glob::is_pattern(raw) && !session.literal.contains(path);
+        // Quotes keep another shell from expanding it, and ours from taking it for a pattern.
+        if is_pattern && session.situation.in_shell {
+            quoted_pattern(raw)
+        } else {
+            quoted(raw)
+        }
+    };
     Situation {
-        resume: (!to_stdout).then(|| resume::command("get", global, &args.transfer, &args.paths)),
+        resume: (!to_stdout).then(|| resume::command("get", global, &args.transfer, &args.paths, word)),
         ..session.situation.clone()
     }
 }

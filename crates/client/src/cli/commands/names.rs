@@ -17,6 +17,9 @@ pub(super) async fn expand(
     argument: &OsStr,
 ) -> Result<Vec<RemotePath>, Failure> {
     let path = RemotePath::new(argument);
+    if session.literal.contains(argument) {
+        return Ok(vec![path]);
+    }
     let pattern = wire_bytes(path.file_name_wire());
     if !glob::is_pattern(&pattern) || session.look(command, &path).await?.is_some() {
         return Ok(vec![path]);

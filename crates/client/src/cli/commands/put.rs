@@ -84,7 +84,10 @@ pub(in super::super) fn situation(session: &Session, args: &PutArgs) -> Situatio
     let from_stdin = args.paths.iter().any(|path| path == "-");
     Situation {
         // Of a stream nothing is kept.
-        resume: (!from_stdin).then(|| resume::command("put", global, &args.transfer, &args.paths)),
+        resume: (!from_stdin).then(|| {
+            let word = |path: &OsStr| quoted(path.as_bytes());
+            resume::command("put", global, &args.transfer, &args.paths, word)
+        }),
         from_stdin,
         ..session.situation.clone()
     }

@@ -1,12 +1,14 @@
 //! The words of a line as arguments, with local patterns and homes expanded where local files are
 //! meant: our lines are read by no other shell.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use clap::Parser;
 
 use super::super::args::{Line, LineCommand, RemoteCommand, TransferArgs};
+use super::super::glob;
 use super::local;
 use super::parse::Word;
 
@@ -72,6 +74,16 @@ fn keep_names(arguments: &mut Vec<OsString>, command: &[u8], transfer: &Transfer
     if let (None, Some(at)) = (&transfer.target_directory, arguments.iter().position(is_command)) {
         arguments.insert(at + 1, "--target-directory=.".into());
     }
+}
+
+/// The names that quotes keep from being patterns. What is typed both ways is a pattern.
+pub(super) fn literal(words: &[Word]) -> HashSet<OsString> {
+    let (patterns, others): (Vec<&Word>, Vec<&Word>) = words.iter().partition(|word| word.pattern);
+    others
+        .into_iter()
+        .filter(|word| glob::is_pattern(&word.raw) && patterns.iter().all(|pattern| pattern.raw != word.raw))
+        .map(plain)
+        .collect()
 }
 
 /// The words, with the number of each that may mean something else in its place. No word has a NUL.
@@ -158,6 +170,17 @@ mod tests {
         ] {
             assert_eq!(arguments_of(line), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn quotes_keep_a_name_from_being_a_pattern() {
+        let literal = |line| {
+            let mut names: Vec<_> = literal(&parse::words(line).unwrap()).into_iter().collect();
+            names.sort();
+            names
+        };
+        assert_eq!(literal(r#"rm 'a*' "b?" c\[1] $'d*' plain"#), ["a*", "b?", "c[1]", "d*"]);
+        assert!(literal("rm a* 'a*'").is_empty());
     }
 
     #[test]
