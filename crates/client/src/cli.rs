@@ -102,9 +102,8 @@ fn run(line: &CommandLine, output: &Arc<Output>) -> Done {
     }
 }
 
-/// Decides whom to talk to. Asks for the password before anything runs, so that Ctrl-C at the
-/// question is the terminal's business alone.
-fn open(global: &Global, profiles: Profiles, output: &Arc<Output>, start: Start) -> Result<Session, Failure> {
+/// Decides whom to talk to, and asks for the password before anything runs.
+fn open(global: &Global, profiles: Profiles, output: &Arc<Output>, start: Start) -> Result<Session, Stop> {
     Session::new(global, profiles, Arc::clone(output), start, Proof::SavedKey)
 }
 

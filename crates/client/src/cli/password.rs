@@ -1,12 +1,16 @@
 //! Where the password comes from: never from an argument, which every user of the machine can read.
 
 use std::env;
-use std::io::{self, BufRead};
+use std::fs::File;
+use std::io::{self, BufRead, Write};
 
 use ftp_client::{Secret, Target};
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
 use zeroize::Zeroizing;
 
-use super::failure::Failure;
+use super::failure::{Failure, Stop};
 
 /// The password given without asking: the first line of standard input, or `FTP_PASSWORD`.
 pub(crate) fn given(from_stdin: bool) -> Result<Option<Secret>, Failure> {
@@ -22,12 +26,41 @@ pub(crate) fn given(from_stdin: bool) -> Result<Option<Secret>, Failure> {
 }
 
 /// Asks on the terminal.
-pub(crate) fn ask(target: &Target) -> Result<Secret, Failure> {
+pub(crate) fn ask(target: &Target) -> Result<Secret, Stop> {
     let question = format!("Password for {target}: ");
-    rpassword::prompt_password(question).map(Secret::new).map_err(|_| {
-        Failure::usage(format!("no password for {target}, and no terminal to ask on"))
+    prompt(question).map(Secret::new).map_err(|error| match error.kind() {
+        io::ErrorKind::Interrupted => Stop::Interrupted,
+        io::ErrorKind::UnexpectedEof => Failure::usage(format!("no password for {target} was typed")).into(),
+        _ => Failure::usage(format!("no password for {target}, and no terminal to ask on"))
             .hint("give it by `--password-stdin` or FTP_PASSWORD, or save a key with `ftp-cli login` on a terminal")
+            .into(),
     })
+}
+
+/// Asks unseen. At Ctrl-C, rpassword would have the signal end the program before the terminal shows
+/// again what is typed, so the signal is caught meanwhile.
+fn prompt(question: String) -> io::Result<String> {
+    let mut terminal = File::options().read(true).write(true).open("/dev/tty")?;
+    let before = tcgetattr(&terminal)?;
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let typed = runtime.block_on(async {
+        let mut interrupts = signal(SignalKind::interrupt())?;
+        let typing = tokio::task::spawn_blocking(|| rpassword::prompt_password(question));
+        tokio::select! {
+            typed = typing => typed.map_err(io::Error::other)?,
+            _ = interrupts.recv() => Err(io::ErrorKind::Interrupted.into()),
+        }
+    });
+    // A signal from elsewhere leaves the thread reading; nobody waits for it.
+    runtime.shutdown_background();
+    if let Err(error) = &typed {
+        // A terminal that is gone needs neither.
+        let _ = tcsetattr(&terminal, OptionalActions::Now, &before);
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            let _ = terminal.write_all(b"\n");
+        }
+    }
+    typed
 }
 
 fn first_line(input: &mut impl BufRead) -> Result<Secret, Failure> {

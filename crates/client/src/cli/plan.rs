@@ -5,7 +5,7 @@ use std::env;
 use ftp_client::{ConnectOptions, Credential, RetryPolicy, Target};
 
 use super::args::Global;
-use super::failure::Failure;
+use super::failure::{Failure, Stop};
 use super::password;
 use super::profile::{Profile, Profiles};
 
@@ -31,7 +31,7 @@ pub(crate) enum Proof {
 
 impl Plan {
     /// Decides on the server, the user and the credential; asks for the password if it has to.
-    pub(crate) fn new(global: &Global, profiles: &Profiles, proof: Proof) -> Result<Self, Failure> {
+    pub(crate) fn new(global: &Global, profiles: &Profiles, proof: Proof) -> Result<Self, Stop> {
         let (target, profile) = choose(given(global.server.as_ref())?.as_ref(), profiles)?;
         let given = password::given(global.password_stdin)?;
         let (credential, saved_key) = match (given, &profile) {

@@ -52,7 +52,7 @@ impl Session {
         output: Arc<Output>,
         start: Start,
         proof: Proof,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, Stop> {
         let Plan {
             target,
             saved_key,

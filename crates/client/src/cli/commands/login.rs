@@ -31,7 +31,7 @@ pub(crate) fn prepare(
     args: &LoginArgs,
     profiles: Profiles,
     output: &Arc<Output>,
-) -> Result<Session, Failure> {
+) -> Result<Session, Stop> {
     let global = Global {
         server: args.target.clone().or_else(|| global.server.clone()),
         ..global.clone()
