@@ -210,6 +210,29 @@ fn a_login_is_saved_as_a_key_and_forgotten_on_request() {
 }
 
 #[test]
+fn a_saved_key_that_others_may_read_is_replaced_or_forgotten_on_request() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let rig = Rig::start();
+    let alice = rig.cli("alice");
+    let login = alice.one(&["login"]);
+    let profile = login["profile"].as_str().unwrap();
+    let expose = || fs::set_permissions(profile, fs::Permissions::from_mode(0o644)).unwrap();
+    let keyed = alice.clone().without_password();
+    expose();
+    keyed.run(["pwd"]).exits(5).says("chmod 600");
+    keyed.run(["login", "--list"]).exits(5).says("chmod 600");
+    alice.run(["login"]).ok();
+    keyed.run(["pwd"]).ok();
+    expose();
+    keyed.run(["logout", "--all"]).ok();
+    assert!(!fs::exists(profile).unwrap());
+    alice.run(["login"]).ok();
+    expose();
+    keyed.run(["logout"]).ok();
+    assert!(!fs::exists(profile).unwrap());
+}
+
+#[test]
 fn a_password_comes_from_standard_input_on_request() {
     let rig = Rig::start();
     let alice = rig.cli("alice").without_password();

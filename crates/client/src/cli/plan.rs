@@ -7,7 +7,7 @@ use ftp_client::{ConnectOptions, Credential, RetryPolicy, Target};
 use super::args::Global;
 use super::failure::{Failure, Stop};
 use super::password;
-use super::profile::{Profile, Profiles};
+use super::profile::Profiles;
 
 /// Where to go and as whom.
 #[derive(Debug)]
@@ -32,19 +32,24 @@ pub(crate) enum Proof {
 impl Plan {
     /// Decides on the server, the user and the credential; asks for the password if it has to.
     pub(crate) fn new(global: &Global, profiles: &Profiles, proof: Proof) -> Result<Self, Stop> {
-        let (target, profile) = choose(given(global.server.as_ref())?.as_ref(), profiles)?;
+        let target = choose(given(global.server.as_ref())?.as_ref(), profiles)?;
+        // A new login replaces what is saved, whatever state it is in.
+        let profile = match proof {
+            Proof::Password => None,
+            Proof::SavedKey => profiles.load(&target)?,
+        };
         let given = password::given(global.password_stdin)?;
         let (credential, saved_key) = match (given, &profile) {
             (Some(password), _) => (Credential::Password(password), false),
-            (None, Some(profile)) if proof == Proof::SavedKey => (Credential::Keys(profile.keys.clone()), true),
-            (None, _) => (Credential::Password(password::ask(&target)?), false),
+            (None, Some(profile)) => (Credential::Keys(profile.keys.clone()), true),
+            (None, None) => (Credential::Password(password::ask(&target)?), false),
         };
         let options = ConnectOptions {
             address: target.address.clone(),
             user: target.user.clone().expect("a chosen target has a user"),
             credential,
             // A new login decides anew: what was saved without TLS does not stay so by itself.
-            tls: !global.no_tls && (proof == Proof::Password || profile.is_none_or(|profile| profile.tls)),
+            tls: !global.no_tls && profile.is_none_or(|profile| profile.tls),
             retry: RetryPolicy {
                 retries: global.retries,
                 ..RetryPolicy::default()
@@ -74,46 +79,41 @@ pub(crate) fn given(typed: Option<&Target>) -> Result<Option<Target>, Failure> {
     }
 }
 
-/// The server that is meant, with its user, and what is saved of it.
-pub(crate) fn choose(given: Option<&Target>, profiles: &Profiles) -> Result<(Target, Option<Profile>), Failure> {
+/// The server that is meant, with its user. What is saved of it is not read: it may be unusable.
+pub(crate) fn choose(given: Option<&Target>, profiles: &Profiles) -> Result<Target, Failure> {
     let Some(given) = given else {
-        let profile = profiles.default_profile()?.ok_or_else(|| {
+        return profiles.default_target()?.ok_or_else(|| {
             Failure::usage("no server is given and none is saved")
                 .hint("`ftp-cli login USER@HOST` saves one; `--server USER@HOST` and FTP_SERVER name one for once")
-        })?;
-        return Ok((profile.target.clone(), Some(profile)));
+        });
     };
     if given.user.is_some() {
-        return Ok((given.clone(), profiles.load(given)?));
+        return Ok(given.clone());
     }
-    let mut known: Vec<Profile> = profiles
-        .all()?
-        .into_iter()
-        .filter(|profile| profile.target.address == given.address)
-        .collect();
+    let mut known = profiles.targets()?;
+    known.retain(|target| target.address == given.address);
     if known.len() > 1 {
-        let default = profiles.default_profile()?.map(|profile| profile.target);
-        if known.iter().any(|profile| Some(&profile.target) == default.as_ref()) {
-            known.retain(|profile| Some(&profile.target) == default.as_ref());
+        let default = profiles.default_target()?;
+        if known.iter().any(|target| Some(target) == default.as_ref()) {
+            known.retain(|target| Some(target) == default.as_ref());
         } else {
-            let names: Vec<String> = known.iter().map(|profile| profile.target.to_string()).collect();
+            let names: Vec<String> = known.iter().map(Target::to_string).collect();
             return Err(
                 Failure::usage(format!("{given} is saved for several users ({})", names.join(", ")))
                     .hint("say which one: `--server USER@HOST`"),
             );
         }
     }
-    if let Some(profile) = known.pop() {
-        return Ok((profile.target.clone(), Some(profile)));
+    if let Some(target) = known.pop() {
+        return Ok(target);
     }
     let user = env::var("USER").ok().filter(|user| !user.is_empty()).ok_or_else(|| {
         Failure::usage(format!("no user is given for {given}, and USER is not set")).hint("write USER@HOST")
     })?;
-    let target = Target {
+    Ok(Target {
         user: Some(user),
         address: given.address.clone(),
-    };
-    Ok((target.clone(), profiles.load(&target)?))
+    })
 }
 
 #[cfg(test)]
@@ -121,6 +121,7 @@ mod tests {
     use ftp_client::DerivedKeys;
     use tempfile::TempDir;
 
+    use super::super::profile::Profile;
     use super::*;
 
     fn saved(servers: &[&str]) -> (TempDir, Profiles) {
@@ -144,7 +145,8 @@ mod tests {
 
     fn chosen(given: Option<&str>, profiles: &Profiles) -> Result<(String, bool), Failure> {
         let given = given.map(|text| text.parse().unwrap());
-        choose(given.as_ref(), profiles).map(|(target, profile)| (target.to_string(), profile.is_some()))
+        let target = choose(given.as_ref(), profiles)?;
+        Ok((target.to_string(), profiles.load(&target)?.is_some()))
     }
 
     #[test]

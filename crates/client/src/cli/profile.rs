@@ -18,6 +18,7 @@ pub(crate) mod fuzzing;
 mod tests;
 
 use std::env;
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -82,38 +83,32 @@ impl Profiles {
         self.load_file(&self.profile_path(target))
     }
 
-    /// The profile that logged in last.
-    pub(crate) fn default_profile(&self) -> Result<Option<Profile>, Failure> {
+    /// The server that was logged in to last, if it is still saved.
+    pub(crate) fn default_target(&self) -> Result<Option<Target>, Failure> {
         let path = self.root.join("default");
-        let Some(text) = file::read(&path).map_err(|error| Failure::local("cannot read", &path, &error))? else {
-            return Ok(None);
-        };
-        match text.trim().parse::<Target>() {
-            Ok(target) => self.load(&target),
-            // A torn or foreign file names no default; the next login writes it anew.
-            Err(_) => Ok(None),
-        }
+        let text = file::read(&path).map_err(|error| Failure::local("cannot read", &path, &error))?;
+        // A torn or foreign file names no default; the next login writes it anew.
+        let target = text.and_then(|text| text.trim().parse::<Target>().ok());
+        Ok(target.filter(|target| target.user.is_some() && self.profile_path(target).exists()))
     }
 
-    /// All profiles, by name.
-    pub(crate) fn all(&self) -> Result<Vec<Profile>, Failure> {
+    /// All saved servers, by name. What is in their files is not looked at.
+    pub(crate) fn targets(&self) -> Result<Vec<Target>, Failure> {
         let folder = self.root.join("profiles");
         let listing = match folder.read_dir() {
             Ok(listing) => listing,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(Failure::local("cannot read", &folder, &error)),
         };
-        let mut profiles = Vec::new();
+        let mut targets = Vec::new();
         for entry in listing {
-            let path = entry
+            let name = entry
                 .map_err(|error| Failure::local("cannot read", &folder, &error))?
-                .path();
-            if path.extension().is_some_and(|extension| extension == "toml") {
-                profiles.extend(self.load_file(&path)?);
-            }
+                .file_name();
+            targets.extend(target_of(&name));
         }
-        profiles.sort_by_key(|profile| profile.target.to_string());
-        Ok(profiles)
+        targets.sort_by_key(Target::to_string);
+        Ok(targets)
     }
 
     /// Saves the profile and makes it the default; answers with the file.
@@ -321,4 +316,25 @@ fn file_name(target: &Target) -> String {
     }
     name.push_str(".toml");
     name
+}
+
+/// The server of a file that [`file_name`] named; `None` for other files.
+fn target_of(name: &OsStr) -> Option<Target> {
+    let mut text = Vec::new();
+    let mut rest = name.as_encoded_bytes().strip_suffix(b".toml")?;
+    while let [first, more @ ..] = rest {
+        rest = match more {
+            [high, low, more @ ..] if *first == b'%' => {
+                let digit = |byte: u8| char::from(byte).to_digit(16);
+                text.push(u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()?);
+                more
+            }
+            _ => {
+                text.push(*first);
+                more
+            }
+        };
+    }
+    let target: Target = String::from_utf8(text).ok()?.parse().ok()?;
+    (target.user.is_some() && *file_name(&target) == *name).then_some(target)
 }

@@ -12,7 +12,7 @@ use super::super::output::Output;
 use super::super::plan::{self, Proof};
 use super::super::profile::{Profile, Profiles};
 use super::super::quote::quoted;
-use super::super::session::{Session, Start};
+use super::super::session::{Session, Start, Tally};
 
 #[derive(Debug, Serialize)]
 struct Line<'a> {
@@ -76,8 +76,17 @@ pub(crate) async fn login(session: &mut Session) -> Done {
 
 /// Shows the saved servers.
 pub(crate) fn list(profiles: &Profiles, output: &Output) -> Done {
-    let default = profiles.default_profile()?.map(|profile| profile.target);
-    for profile in profiles.all()? {
+    let default = profiles.default_target()?;
+    let mut tally = Tally::default();
+    for target in profiles.targets()? {
+        let profile = match profiles.load(&target) {
+            Ok(Some(profile)) => profile,
+            Ok(None) => continue,
+            Err(failure) => {
+                tally.add(&failure, output)?;
+                continue;
+            }
+        };
         let is_default = Some(&profile.target) == default.as_ref();
         let server = profile.target.to_string();
         if output.is_json() {
@@ -94,16 +103,16 @@ pub(crate) fn list(profiles: &Profiles, output: &Output) -> Done {
             output.line(&format!("{}{tls}{default}", quoted(server.as_bytes())))?;
         }
     }
-    Ok(())
+    tally.finish()
 }
 
 /// Forgets saved servers.
 pub(crate) fn logout(global: &Global, args: &LogoutArgs, profiles: &Profiles, output: &Output) -> Done {
     let targets: Vec<Target> = if args.all {
-        profiles.all()?.into_iter().map(|profile| profile.target).collect()
+        profiles.targets()?
     } else {
         let typed = args.target.as_ref().or(global.server.as_ref());
-        vec![plan::choose(plan::given(typed)?.as_ref(), profiles)?.0]
+        vec![plan::choose(plan::given(typed)?.as_ref(), profiles)?]
     };
     for target in &targets {
         if !profiles.forget(target)? {

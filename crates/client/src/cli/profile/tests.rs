@@ -31,7 +31,7 @@ fn a_saved_profile_comes_back_and_is_the_default() {
 
     let loaded = profiles.load(&saved.target).unwrap().unwrap();
     assert_eq!(loaded.keys, saved.keys);
-    assert_eq!(profiles.default_profile().unwrap().unwrap().target, saved.target);
+    assert_eq!(profiles.default_target().unwrap(), Some(saved.target));
     assert_eq!(mode(&path), 0o600);
     assert_eq!(mode(path.parent().unwrap()), 0o700);
     assert_eq!(mode(&dir.path().join("config")), 0o700);
@@ -119,8 +119,26 @@ fn logging_out_forgets_key_directory_and_default() {
     assert!(profiles.forget(&saved.target).unwrap());
     assert!(profiles.load(&saved.target).unwrap().is_none());
     assert!(profiles.directory(&saved.target).unwrap().is_none());
-    assert!(profiles.default_profile().unwrap().is_none());
+    assert!(profiles.default_target().unwrap().is_none());
     assert!(!profiles.forget(&saved.target).unwrap());
+}
+
+#[test]
+fn a_profile_that_can_not_be_used_can_be_forgotten() {
+    let dir = TempDir::new().unwrap();
+    let profiles = Profiles::at(dir.path());
+    let (exposed, torn) = (profile("alice@host"), profile("a/b%@[::1]:99"));
+    let path = profiles.save(&exposed).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(profiles.save(&torn).unwrap(), "torn").unwrap();
+    fs::write(path.with_file_name("notes.toml"), "no server's").unwrap();
+    let saved = profiles.targets().unwrap();
+    assert_eq!(saved, [torn.target, exposed.target]);
+    for target in saved {
+        assert!(profiles.load(&target).is_err());
+        assert!(profiles.forget(&target).unwrap());
+    }
+    assert!(profiles.targets().unwrap().is_empty());
 }
 
 #[test]
