@@ -1,7 +1,7 @@
 //! Saved servers: a key in place of the password, and the remembered directory.
 //!
-//! One directory, `FTP_CLI_CONFIG_DIR` or `ftp-cli` in `XDG_CONFIG_HOME` or `~/.config`, readable by
-//! its owner only:
+//! One directory, `FTP_CLI_CONFIG_DIR` or `ftp-cli` in `XDG_CONFIG_HOME` or `~/.config`. Everything in
+//! it is readable by its owner only, and so is the directory, unless the user made it:
 //!
 //! ```text
 //! profiles/alice@host:2121.toml   user, server, TLS, derived SCRAM keys; 0600
@@ -50,14 +50,19 @@ pub(crate) struct Profile {
 #[derive(Clone, Debug)]
 pub(crate) struct Profiles {
     root: PathBuf,
+    /// Whether the user chose it. Then other things may be in it, and its rights are the user's affair.
+    is_chosen: bool,
 }
 
 impl Profiles {
     /// The directory that the environment names; it need not exist.
     pub(crate) fn from_env() -> Result<Self, Failure> {
         let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let root = set("FTP_CLI_CONFIG_DIR")
-            .or_else(|| set("XDG_CONFIG_HOME").map(|path| path.join("ftp-cli")))
+        if let Some(root) = set("FTP_CLI_CONFIG_DIR") {
+            return Ok(Self { root, is_chosen: true });
+        }
+        let root = set("XDG_CONFIG_HOME")
+            .map(|path| path.join("ftp-cli"))
             .or_else(|| set("HOME").map(|path| path.join(".config/ftp-cli")))
             .ok_or_else(|| {
                 Failure::new(
@@ -67,7 +72,7 @@ impl Profiles {
                 )
                 .hint("set FTP_CLI_CONFIG_DIR to a directory of your own")
             })?;
-        Ok(Self { root })
+        Ok(Self { root, is_chosen: false })
     }
 
     /// Profiles in a directory of the caller's choice.
@@ -75,6 +80,7 @@ impl Profiles {
     pub(crate) fn at(root: &Path) -> Self {
         Self {
             root: root.to_path_buf(),
+            is_chosen: true,
         }
     }
 
@@ -171,7 +177,7 @@ impl Profiles {
     /// The file of the shell's history. Its directory is there, when it can be.
     pub(crate) fn history(&self) -> PathBuf {
         // Without a directory there is no history, which is no reason not to work.
-        drop(file::make_private_directory(&self.root));
+        drop(self.make_root());
         self.root.join("history")
     }
 
@@ -200,10 +206,30 @@ impl Profiles {
         form.profile().map(Some).map_err(|reason| broken(path, reason))
     }
 
+    /// The directory and its permission bits, if others may write to it and so put their own files in
+    /// place of saved ones.
+    pub(crate) fn exposed(&self) -> Option<(&Path, u32)> {
+        let mode = file::mode(&self.root).ok()?;
+        (mode & 0o022 != 0).then_some((&self.root, mode))
+    }
+
+    fn make_root(&self) -> io::Result<()> {
+        if self.is_chosen {
+            file::make_directory(&self.root)
+        } else {
+            file::make_private_directory(&self.root)
+        }
+    }
+
     fn write(&self, path: &Path, text: &str) -> Result<(), Failure> {
-        file::make_private_directory(&self.root)
-            .and_then(|()| file::replace(path, text))
-            .map_err(|error| Failure::local("cannot write", path, &error))
+        let written = self.make_root().and_then(|()| {
+            match path.parent() {
+                Some(folder) if folder != self.root => file::make_private_directory(folder)?,
+                _ => {}
+            }
+            file::replace(path, text)
+        });
+        written.map_err(|error| Failure::local("cannot write", path, &error))
     }
 
     fn remove(&self, path: &Path) -> Result<bool, Failure> {

@@ -56,6 +56,13 @@ pub(crate) async fn login(session: &mut Session) -> Done {
     // The key is all that was wanted; a goodbye that fails loses nothing.
     drop(session.client.quit().await);
     let path = session.profiles.save(&profile)?;
+    if let Some((folder, mode)) = session.profiles.exposed() {
+        let folder = quoted(folder.as_os_str().as_encoded_bytes());
+        session.output.note(&format!(
+            "others may write to {folder} (mode {mode:04o}), and put their own files in place of the saved key"
+        ));
+        session.output.hint("set FTP_CLI_CONFIG_DIR to a directory of your own");
+    }
     let shown = path.to_string_lossy();
     if session.output.is_json() {
         session.output.object(&Line {

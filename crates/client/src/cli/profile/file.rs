@@ -41,28 +41,34 @@ pub(super) fn read_private(path: &Path) -> Result<Option<Zeroizing<String>>, Rea
     Ok(Some(text_of(file)?))
 }
 
-/// Makes a directory that only its owner can enter, with its parents. One that others can enter is
-/// closed: it is ours alone.
-pub(super) fn make_private_directory(path: &Path) -> io::Result<()> {
+/// Makes a directory that only its owner can enter, with its parents. One that is there stays as it is.
+pub(super) fn make_directory(path: &Path) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
     match DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            if fs::metadata(path)?.mode() & 0o077 != 0 {
-                fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
-            }
-            Ok(())
-        }
-        Err(error) => Err(error),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        done => done,
     }
+}
+
+/// Makes a directory that is ours alone, or closes it if others can enter it.
+pub(super) fn make_private_directory(path: &Path) -> io::Result<()> {
+    make_directory(path)?;
+    if mode(path)? & 0o077 != 0 {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+/// The permission bits of a file or directory.
+pub(super) fn mode(path: &Path) -> io::Result<u32> {
+    Ok(fs::metadata(path)?.mode() & 0o7777)
 }
 
 /// Writes the file so that a reader sees the old text or the new one, and only its owner sees either.
 pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    make_private_directory(folder)?;
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
     // Two programs at once write beside each other, and the last rename counts.
     let beside = folder.join(format!(".{name}.{}", std::process::id()));

@@ -38,6 +38,26 @@ fn a_saved_profile_comes_back_and_is_the_default() {
 }
 
 #[test]
+fn a_directory_that_the_user_chose_keeps_its_rights() {
+    let dir = TempDir::new().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let chosen = Profiles::at(dir.path());
+    let path = chosen.save(&profile("alice@host")).unwrap();
+    chosen.history();
+    assert_eq!(mode(dir.path()), 0o777);
+    assert_eq!(mode(path.parent().unwrap()), 0o700);
+    assert_eq!(chosen.exposed(), Some((dir.path(), 0o777)));
+
+    let own = Profiles {
+        is_chosen: false,
+        ..chosen
+    };
+    own.save(&profile("bob@host")).unwrap();
+    assert_eq!(mode(dir.path()), 0o700);
+    assert_eq!(own.exposed(), None);
+}
+
+#[test]
 fn a_key_that_others_may_read_is_refused_with_the_remedy() {
     let dir = TempDir::new().unwrap();
     let profiles = Profiles::at(dir.path());
