@@ -147,8 +147,9 @@ impl Bars {
 
     /// The file is done, or failed: then its bytes do not count.
     pub(crate) fn ended(&mut self, id: TransferId, succeeded: bool) {
-        self.finished += 1;
+        // What ends a second time, when the disk could not keep it after all, is counted already.
         if let Some(transfer) = self.running.remove(&id) {
+            self.finished += 1;
             if let Some(row) = &transfer.row {
                 self.remove(row);
                 self.rows -= 1;
@@ -201,7 +202,8 @@ impl Bars {
     fn name_total(&self) {
         if let Some(total) = &self.total {
             let files = format::count(self.files, "file", "files");
-            total.set_name(&format!("{} of {files}", self.finished));
+            // Directories that failed end like files, and are not among those planned.
+            total.set_name(&format!("{} of {files}", self.finished.min(self.files)));
         }
     }
 

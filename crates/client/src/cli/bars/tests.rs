@@ -121,6 +121,23 @@ fn a_file_that_failed_leaves_the_total_to_the_others() {
 }
 
 #[test]
+fn never_more_files_end_than_there_are() {
+    let (term, mut bars) = screen();
+    bars.planned(2, 2 * MIB);
+    for (id, name) in ["directory", "a", "b"].into_iter().enumerate() {
+        let id = id as TransferId;
+        bars.started(id, name, Some(MIB));
+        bars.ended(id, id != 0);
+    }
+    let shown = lines(&term, &bars);
+    assert!(shown[0].starts_with("2 of 2 files"), "{shown:?}");
+    bars.planned(4, 4 * MIB);
+    bars.ended(2, false);
+    let shown = lines(&term, &bars);
+    assert!(shown[0].starts_with("3 of 4 files"), "{shown:?}");
+}
+
+#[test]
 fn a_length_that_is_not_known_has_no_bar_to_fill() {
     let (term, mut bars) = screen();
     bars.planned(1, 0);
