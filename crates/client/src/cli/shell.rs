@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use ftp_client::{Kind, RemotePath};
 
 use self::arguments::arguments;
@@ -233,7 +233,7 @@ impl<'a> Shell<'a> {
     async fn command(&mut self, command: &LineCommand) -> Result<Flow, Stop> {
         match command {
             LineCommand::Exit => return Ok(Flow::Leave),
-            LineCommand::Help(args) => help(args.command.as_deref()),
+            LineCommand::Help(args) => help(args.command.as_deref(), &self.session.output)?,
             LineCommand::Lcd(args) => local::lcd(args.directory.as_deref())?,
             LineCommand::Lls(args) => self.foreign(local::ls(&args.args)).await?,
             LineCommand::Lpwd => {
@@ -275,9 +275,19 @@ impl<'a> Shell<'a> {
     }
 }
 
-fn help(command: Option<&str>) {
+fn help(command: Option<&str>, output: &Output) -> Done {
     let arguments = command.into_iter().chain(["--help"]);
-    if let Err(error) = Line::try_parse_from(arguments) {
-        Output::clap(&error);
+    match (Line::try_parse_from(arguments), command) {
+        (Err(error), _) => drop(Output::clap(&error)),
+        // It takes `--help` for its own, as `lls` takes everything.
+        (Ok(_), Some(command)) => {
+            let mut line = Line::command();
+            line.build();
+            if let Some(command) = line.find_subcommand_mut(command) {
+                output.bytes(command.render_help().to_string().as_bytes())?;
+            }
+        }
+        (Ok(_), None) => {}
     }
+    Ok(())
 }
