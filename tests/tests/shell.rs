@@ -130,6 +130,9 @@ fn quotes_keep_a_name_on_the_server_from_being_a_pattern() {
     alice.run(["rm", r"a\*"]).ok();
     assert_eq!(alice.names("/"), ["ab", "copied", "moved"]);
     fill();
+    alice.feed(["shell"], br"rm a\**").ok();
+    assert_eq!(alice.names("/"), [r"a\*", "ab", "copied", "moved"]);
+    fill();
     alice.feed(["shell"], b"rm a?").ok();
     assert_eq!(alice.names("/"), [r"a\*", "copied", "moved"]);
 }

@@ -23,15 +23,28 @@ pub(crate) fn quoted(raw: &[u8]) -> String {
     }
 }
 
-/// A pattern of names as our own shell reads it back: in quotes it would be none.
-pub(crate) fn quoted_pattern(raw: &[u8]) -> String {
-    let is_special = |byte: u8| matches!(byte, b'*' | b'?' | b'[');
-    raw.chunk_by(|one, next| is_special(*one) == is_special(*next))
-        .map(|chunk| match chunk {
-            [first, ..] if is_special(*first) => String::from_utf8_lossy(chunk).into_owned(),
-            _ => quoted(chunk),
-        })
-        .collect()
+/// A pattern of names as our own shell reads it back: what has no backslash before it stays special.
+pub(crate) fn quoted_pattern(pattern: &[u8]) -> String {
+    let mut text = String::new();
+    let mut literal = Vec::new();
+    let mut bytes = pattern.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'*' | b'?' | b'[' => {
+                if !literal.is_empty() {
+                    text.push_str(&quoted(&literal));
+                    literal.clear();
+                }
+                text.push(char::from(*byte));
+            }
+            b'\\' => literal.extend(bytes.next()),
+            _ => literal.push(*byte),
+        }
+    }
+    if !literal.is_empty() || text.is_empty() {
+        text.push_str(&quoted(&literal));
+    }
+    text
 }
 
 /// The text of a message with everything escaped that is not for a terminal.
@@ -133,6 +146,8 @@ mod tests {
     fn a_pattern_stays_one() {
         assert_eq!(quoted_pattern(b"*.mp4"), "*.mp4");
         assert_eq!(quoted_pattern(b"my [a b]?"), "'my '['a b]'?");
+        assert_eq!(quoted_pattern(br"a\*b*"), "'a*b'*");
+        assert_eq!(quoted_pattern(b""), "''");
     }
 
     #[test]

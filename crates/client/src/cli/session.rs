@@ -1,6 +1,6 @@
 //! A client with everything the commands need around it.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +28,15 @@ pub(crate) enum Start {
     Remembered,
 }
 
+/// What quotes make of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Quoted {
+    /// It is no pattern, whatever it looks like.
+    Literal,
+    /// It is this pattern, with backslashes before what is not special.
+    Pattern(Vec<u8>),
+}
+
 /// A user at a server.
 pub(crate) struct Session {
     pub(crate) client: Client,
@@ -38,8 +47,8 @@ pub(crate) struct Session {
     pub(crate) global: Global,
     /// What hints depend on.
     pub(crate) situation: Situation,
-    /// Names that were typed in quotes into our own shell, and are no patterns whatever they look like.
-    pub(crate) literal: HashSet<OsString>,
+    /// Names with something in quotes, as typed into our own shell.
+    pub(crate) in_quotes: HashMap<OsString, Quoted>,
     options: ConnectOptions,
     logged_in: bool,
 }
@@ -74,7 +83,7 @@ impl Session {
                 from_stdin: false,
                 in_shell: false,
             },
-            literal: HashSet::new(),
+            in_quotes: HashMap::new(),
             target,
             profiles,
             global: global.clone(),

@@ -211,7 +211,7 @@ impl<'a> Shell<'a> {
         if words.is_empty() {
             return Ok(Flow::Next);
         }
-        self.session.literal = arguments::literal(&words);
+        self.session.in_quotes = arguments::in_quotes(&words);
         let line = match Line::try_parse_from(arguments(&words)) {
             Ok(line) => line,
             Err(error) => {

@@ -9,10 +9,9 @@ use tokio::io::AsyncWriteExt;
 
 use super::super::args::GetArgs;
 use super::super::failure::{Done, Failure, Situation};
-use super::super::glob;
 use super::super::quote::{quoted, quoted_pattern};
 use super::super::resume;
-use super::super::session::{Session, Tally};
+use super::super::session::{Quoted, Session, Tally};
 use super::super::stdout::Stdout;
 use super::super::targets::{self, Destination, Last};
 use super::super::watch::Batch;
@@ -86,15 +85,11 @@ async fn stream(session: &mut Session, args: &GetArgs) -> Done {
 pub(in super::super) fn situation(session: &Session, args: &GetArgs) -> Situation {
     let global = (!session.situation.in_shell).then_some(&session.global);
     let to_stdout = args.paths.last().is_some_and(|path| path == "-");
-    let word = |path: &OsStr| {
-        let raw = path.as_bytes();
-        let is_pattern = glob::is_pattern(raw) && !session.literal.contains(path);
-        // Quotes keep another shell from expanding it, and ours from taking it for a pattern.
-        if is_pattern && session.situation.in_shell {
-            quoted_pattern(raw)
-        } else {
-            quoted(raw)
-        }
+    // Quotes keep another shell from expanding a pattern, and ours from taking it for one.
+    let word = |path: &OsStr| match session.in_quotes.get(path) {
+        Some(Quoted::Pattern(pattern)) => quoted_pattern(pattern),
+        None if session.situation.in_shell => quoted_pattern(path.as_bytes()),
+        _ => quoted(path.as_bytes()),
     };
     Situation {
         resume: (!to_stdout).then(|| resume::command("get", global, &args.transfer, &args.paths, word)),

@@ -7,7 +7,7 @@ use ftp_client::{Code, Entry, RemotePath};
 use super::super::failure::Failure;
 use super::super::glob;
 use super::super::json::wire_bytes;
-use super::super::session::Session;
+use super::super::session::{Quoted, Session};
 
 /// The paths that an argument means: itself, or, if nothing has exactly this name, all that its last
 /// component matches, sorted. An argument that matches nothing stays, for the server to refuse.
@@ -17,10 +17,11 @@ pub(super) async fn expand(
     argument: &OsStr,
 ) -> Result<Vec<RemotePath>, Failure> {
     let path = RemotePath::new(argument);
-    if session.literal.contains(argument) {
-        return Ok(vec![path]);
-    }
-    let pattern = wire_bytes(path.file_name_wire());
+    let pattern = match session.in_quotes.get(argument) {
+        Some(Quoted::Literal) => return Ok(vec![path]),
+        Some(Quoted::Pattern(whole)) => file_name(whole).to_vec(),
+        None => wire_bytes(path.file_name_wire()),
+    };
     if !glob::is_pattern(&pattern) || session.look(command, &path).await?.is_some() {
         return Ok(vec![path]);
     }
@@ -46,6 +47,12 @@ pub(super) async fn expand_all(
         paths.extend(expand(session, command, argument).await?);
     }
     Ok(paths)
+}
+
+/// The last component.
+fn file_name(path: &[u8]) -> &[u8] {
+    let end = path.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
+    path[..end].rsplit(|byte| *byte == b'/').next().unwrap_or_default()
 }
 
 async fn matching(

@@ -1,14 +1,14 @@
 //! The words of a line as arguments, with local patterns and homes expanded where local files are
 //! meant: our lines are read by no other shell.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use clap::Parser;
 
 use super::super::args::{Line, LineCommand, RemoteCommand, TransferArgs};
-use super::super::glob;
+use super::super::session::Quoted;
 use super::local;
 use super::parse::Word;
 
@@ -76,13 +76,17 @@ fn keep_names(arguments: &mut Vec<OsString>, command: &[u8], transfer: &Transfer
     }
 }
 
-/// The names that quotes keep from being patterns. What is typed both ways is a pattern.
-pub(super) fn literal(words: &[Word]) -> HashSet<OsString> {
-    let (patterns, others): (Vec<&Word>, Vec<&Word>) = words.iter().partition(|word| word.pattern);
-    others
+/// The names of which quotes make something else. What is typed with and without them is as without.
+pub(super) fn in_quotes(words: &[Word]) -> HashMap<OsString, Quoted> {
+    let is_bare = |word: &&Word| word.glob == word.raw;
+    let (bare, quoted): (Vec<&Word>, Vec<&Word>) = words.iter().partition(is_bare);
+    quoted
         .into_iter()
-        .filter(|word| glob::is_pattern(&word.raw) && patterns.iter().all(|pattern| pattern.raw != word.raw))
-        .map(plain)
+        .filter(|word| bare.iter().all(|bare| bare.raw != word.raw))
+        .map(|word| match word.pattern {
+            true => (plain(word), Quoted::Pattern(word.glob.clone())),
+            false => (plain(word), Quoted::Literal),
+        })
         .collect()
 }
 
@@ -174,13 +178,14 @@ mod tests {
 
     #[test]
     fn quotes_keep_a_name_from_being_a_pattern() {
-        let literal = |line| {
-            let mut names: Vec<_> = literal(&parse::words(line).unwrap()).into_iter().collect();
-            names.sort();
-            names
-        };
-        assert_eq!(literal(r#"rm 'a*' "b?" c\[1] $'d*' plain"#), ["a*", "b?", "c[1]", "d*"]);
-        assert!(literal("rm a* 'a*'").is_empty());
+        let quoted = |line| in_quotes(&parse::words(line).unwrap());
+        let found = quoted(r#"rm 'a*' "b?" c\[1] $'d*' plain e*'*' f*"#);
+        assert_eq!(found.len(), 5, "{found:?}");
+        for name in ["a*", "b?", "c[1]", "d*"] {
+            assert_eq!(found[OsStr::new(name)], Quoted::Literal, "{name}");
+        }
+        assert_eq!(found[OsStr::new("e**")], Quoted::Pattern(br"e*\*".to_vec()));
+        assert!(quoted("rm a* 'a*'").is_empty());
     }
 
     #[test]

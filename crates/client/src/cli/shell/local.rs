@@ -80,7 +80,8 @@ pub(super) fn expand(word: &Word) -> Vec<OsString> {
     let itself = || vec![path.clone().into_os_string()];
     let raw = path.as_os_str().as_bytes();
     let split = raw.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
-    let (folder, pattern) = raw.split_at(split);
+    let folder = &raw[..split];
+    let pattern = word.glob.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     if !word.pattern || !glob::is_pattern(pattern) || fs::symlink_metadata(&path).is_ok() {
         return itself();
     }
@@ -112,14 +113,15 @@ mod tests {
     #[test]
     fn unquoted_patterns_stand_for_local_files() {
         let dir = TempDir::new().unwrap();
-        for name in ["b.mp4", "a.mp4", "c.txt"] {
+        for name in ["b.mp4", "a.mp4", "c.txt", "[1].mov"] {
             fs::write(dir.path().join(name), "").unwrap();
         }
         let at = |name: &str| dir.path().join(name).into_os_string();
         let folder = dir.path().display();
         assert_eq!(expanded(&format!("{folder}/*.mp4")), [at("a.mp4"), at("b.mp4")]);
         assert_eq!(expanded(&format!("'{folder}/*.mp4'")), [at("*.mp4")]);
-        assert_eq!(expanded(&format!("{folder}/*.mov")), [at("*.mov")]);
+        assert_eq!(expanded(&format!("{folder}/*.avi")), [at("*.avi")]);
+        assert_eq!(expanded(&format!("{folder}/\\[1]*")), [at("[1].mov")]);
     }
 
     #[test]

@@ -9,6 +9,8 @@ use std::str::CharIndices;
 pub(super) struct Word {
     /// What it means; names need not be UTF-8.
     pub(super) raw: Vec<u8>,
+    /// The same as a pattern: a backslash is before what quotes keep from being special.
+    pub(super) glob: Vec<u8>,
     /// Where it begins in the line, in bytes.
     pub(super) start: usize,
     /// Whether it has a `*`, `?` or `[` outside of quotes.
@@ -119,7 +121,9 @@ impl<'a> Scanner<'a> {
                     let word = self.begin(at);
                     word.pattern |= matches!(c, '*' | '?' | '[');
                     word.tilde |= first && c == '~';
-                    self.push(c);
+                    for bytes in [&mut word.raw, &mut word.glob] {
+                        bytes.extend(c.encode_utf8(&mut [0; 4]).as_bytes());
+                    }
                 }
             }
         }
@@ -226,16 +230,23 @@ impl<'a> Scanner<'a> {
 
     fn push_byte(&mut self, value: u32) -> Result<(), Malformed> {
         let byte = u8::try_from(value).map_err(|_| Malformed::Escape)?;
-        if let Some(word) = &mut self.word {
-            word.raw.push(byte);
-        }
+        push_bytes(&mut self.word, &[byte]);
         Ok(())
     }
 }
 
 fn push(word: &mut Option<Word>, c: char) {
+    push_bytes(word, c.encode_utf8(&mut [0; 4]).as_bytes());
+}
+
+/// Adds a character that is quoted.
+fn push_bytes(word: &mut Option<Word>, bytes: &[u8]) {
     if let Some(word) = word {
-        word.raw.extend(c.encode_utf8(&mut [0; 4]).as_bytes());
+        if let [b'*' | b'?' | b'[' | b'\\'] = bytes {
+            word.glob.push(b'\\');
+        }
+        word.glob.extend(bytes);
+        word.raw.extend(bytes);
     }
 }
 
@@ -243,7 +254,7 @@ fn push(word: &mut Option<Word>, c: char) {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::super::quote::quoted;
+    use super::super::super::quote::{quoted, quoted_pattern};
     use super::*;
 
     fn raw(line: &str) -> Result<Vec<Vec<u8>>, Malformed> {
@@ -298,6 +309,21 @@ mod tests {
     }
 
     #[test]
+    fn of_a_pattern_only_what_is_not_quoted_is_special() {
+        let globs = |line| {
+            let words = words(line).unwrap();
+            words
+                .into_iter()
+                .map(|word| String::from_utf8(word.glob).unwrap())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            globs(r#"a*'b*' c\[1\]* "d?"? $'\x2a\\'*"#),
+            [r"a*b\*", r"c\[1]*", r"d\??", r"\*\\*"]
+        );
+    }
+
+    #[test]
     fn the_word_at_the_cursor_may_be_unfinished_or_empty() {
         let last = |line| {
             let (before, last) = words_and_last(line);
@@ -318,6 +344,14 @@ mod tests {
         #[test]
         fn text_that_is_shown_can_be_typed_back(name in "[^\0]{0,40}") {
             prop_assert_eq!(text(&quoted(name.as_bytes())), vec![name]);
+        }
+
+        #[test]
+        fn a_pattern_that_is_shown_can_be_typed_back(line in r"[a*?\[\\' é]{0,12}") {
+            for word in words(&line).unwrap_or_default() {
+                let again = words(&quoted_pattern(&word.glob)).unwrap();
+                prop_assert_eq!(&again[0].glob, &word.glob);
+            }
         }
 
         #[test]
