@@ -179,6 +179,33 @@ fn ctrl_c_leaves_a_resumable_state_and_says_how_to_go_on() {
 }
 
 #[test]
+fn a_broken_stream_is_sent_again_from_the_start() {
+    let rig = Rig::start();
+    let alice = rig.cli("alice");
+    write_noise(&alice.file("demo"), 24 * MIB, 1);
+    let begin = |proxy: &Proxy| {
+        let input = fs::File::open(alice.file("demo")).unwrap();
+        let running = alice
+            .clone()
+            .via(proxy.address())
+            .spawn_reading(["put", "-", "demo"], input);
+        proxy.wait_for_stall();
+        running
+    };
+    let stalling = || Proxy::start(rig.address()).and(Direction::Up, 10 * MIB, Break::Stall);
+    let proxy = stalling();
+    let interrupted = begin(&proxy);
+    interrupted.signal(Signal::INT);
+    let ran = interrupted.wait().exits(130).says("from the start");
+    assert!(!ran.stderr().contains("--resume"), "{}", ran.stderr());
+    let proxy = stalling();
+    let lost = begin(&proxy);
+    proxy.sever();
+    let ran = lost.wait().exits(8).says("from the start");
+    assert!(!ran.stderr().contains("--resume"), "{}", ran.stderr());
+}
+
+#[test]
 fn without_a_terminal_no_bar_is_drawn() {
     let rig = Rig::start();
     let alice = rig.cli("alice");
