@@ -1,5 +1,5 @@
-//! Which trees have a place on the server. The directories of a tree are made without waiting for one another, each with
-//! what is missing above it; so whether its parent is there has to be known before.
+//! Which trees have a place on the server. The directories of a tree are made without waiting for one another, each
+//! with what is missing above it; so whether its parent is there has to be known before.
 
 use std::collections::HashSet;
 use std::path::PathBuf;

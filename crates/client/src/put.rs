@@ -40,8 +40,8 @@ impl Client {
 
     /// Uploads files and trees, each to its path on the server, and sends the first files while the trees are
     /// still walked. Symbolic links are followed when named, not when met in a tree; those, FIFOs, sockets and
-    /// devices are passed over, as are trees whose parent on the server is missing and may not be made. Otherwise as [`Client::put`], but what becomes of each item is told to the observer
-    /// only, so that a tree may have any size.
+    /// devices are passed over, as are trees whose parent on the server is missing and may not be made. Otherwise as
+    /// [`Client::put`], but what becomes of each item is told to the observer only, so that a tree may have any size.
     /// A tree with the server's own homes in it grows while it is sent, until it is 128 directories deep or the quota is
     /// used up.
     ///

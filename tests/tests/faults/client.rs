@@ -40,7 +40,7 @@ fn the_bytes_of_a_large_file_of_a_list_are_on_the_disk_before_its_name_and_the_r
         let is_before = |call: &&Call| call.ended < published.unwrap().began;
         let part = target.with_file_name(format!(".{name}.ftp-part"));
         let mut syncs = calls.iter().filter(is_before).filter(|call| call.is(&["fsync"]));
-        assert!(syncs.any(|call| call.path() == part), "{name}: {calls:#?}");
+        assert!(syncs.any(|call| call.path() == part), "{name}");
     }
     let named = calls.iter().rfind(|call| call.is(&["renameat2", "linkat"]));
     let synced: Vec<_> = calls.iter().filter(|call| call.is(&["syncfs"])).collect();
