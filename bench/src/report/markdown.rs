@@ -37,8 +37,8 @@ Found with `perf record -a` during single runs of the workload, on this machine.
 
 - **SHA-256, put.** One core hashes 1.8 GB/s (OpenSSL, AWS-LC, ring and the `sha2` crate alike, so this is the instruction's
   limit), and both sides have to hash everything: 1.2 s of the two cores for each
-  GiB, where the fastest peer with TLS takes some 1.6 s for all of its work. 1.6 / (1.6 + 1.2) bounds the ratio at about 0.57
-  for whoever is as fast as that peer otherwise; without TLS it is less. Get costs one hash, for the server's is kept. To hash on a
+  GiB, where the fastest peer with TLS takes 1.6 s for all of its work in a quiet hour and 1.9 in a noisy one. 1.6 / (1.6 + 1.2) bounds the
+  ratio at about 0.57, and 1.9 / (1.9 + 1.2) at 0.61, for whoever is as fast as that peer otherwise; without TLS it is less. Get costs one hash, for the server's is kept. To hash on a
   thread of its own, beside the one that writes, made plain downloads 7 % faster and all other transfers with SHA-256 3 to 10 %
   slower on two cores, for the third thread only takes turns with the others. To hash where bytes arrive, with only the
   writing on another thread, made downloads 18 to 30 % slower. A receiving thread that writes, in order, what the hashing one
@@ -60,6 +60,9 @@ Found with `perf record -a` during single runs of the workload, on this machine.
   the server's processor time: left out.
 - **Processor seconds.** They include the proof, which the peers do not have. Without TLS a download costs the server a quarter
   of what it did (`sendfile`); the client's digest alone is more than what is left between the peers.
+- **Small files.** The last four runs of this table had downloads at 1.21, 1.05, 0.83 and 0.84 times the rsync daemon's speed, uploads
+  at 0.77, 0.81, 0.88 and 0.77: the last two in hours in which the machine's neighbours made all candidates 1.3 to 1.7 times as
+  slow, and ours, which keep both processors busy by more threads, most.
 - **Small files, put.** The server takes 30 µs a file, and the kernel has half of it: `pwrite` 3.6, `renameat2` 3.1, `openat` 2.5,
   the digest's attribute 0.9, `stat` 0.8. SHA-256 takes 2.5 µs on each side, the log's two lines 3.4, reading requests 1.8,
   allocations 4. The rsync daemon writes and renames, and has no digest, no log line, no answer and no `fsync` for a file.
@@ -72,7 +75,7 @@ Found with `perf record -a` during single runs of the workload, on this machine.
   `perf sched` shows some 20 waits for the allocator's locks for each group of 128 files, where one thread frees what another took. To give memory back
   to the thread that it came from, to wake a session once for each group, and another allocator (mimalloc, which gained 12 %
   before all that and cost a quarter more memory for each idle session) changed less than the noise: 0.31 to 0.32 s.
-- **200 clients.** 5.9 s of processor time on two cores, 1.7 s of it SHA-256; without it the ratio is above 1. One thread in place of
+- **200 clients.** 5.9 s of processor time on two cores in a quiet hour, 1.7 s of it SHA-256; without it the ratio is above 1. One thread in place of
   several in the client made it 8 % faster. The slowest is so much slower than the fastest because the first of 200 processes
   that begin in the same moment has logged in after 0.01 s and the last after 1.4 s, all on two cores; nine of ten end within
   1.3 times of each other's time. Longer turns of the server (16 chunks in place of 4) made it 8 to 17 % faster, and the
