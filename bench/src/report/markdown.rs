@@ -62,7 +62,7 @@ Found with `perf record -a` during single runs of the workload, on this machine.
   of what it did (`sendfile`); the client's digest alone is more than what is left between the peers.
 - **Small files.** The last four runs of this table had downloads at 1.21, 1.05, 0.83 and 0.84 times the rsync daemon's speed, uploads
   at 0.77, 0.81, 0.88 and 0.77: the last two in hours in which the machine's neighbours made all candidates 1.3 to 1.7 times as
-  slow, and ours, which keep both processors busy by more threads, most. lftp, with its many connections at once and no
+  slow, and ours, which keep both processors busy by more threads, most. lftp, with eight connections at once and no
   encryption, was measured in the last two only.
 - **Small files, put.** The server takes 30 µs a file, and the kernel has half of it: `pwrite` 3.6, `renameat2` 3.1, `openat` 2.5,
   the digest's attribute 0.9, `stat` 0.8. SHA-256 takes 2.5 µs on each side, the log's two lines 3.4, reading requests 1.8,
