@@ -33,6 +33,7 @@ mod listing;
 mod namespace;
 mod recount;
 mod restore;
+mod room;
 mod trash;
 
 pub use entry::Entry;
