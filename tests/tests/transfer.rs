@@ -240,3 +240,23 @@ fn standard_input_and_output_can_be_transferred() {
     alice.feed(["put", "-"], b"x").exits(2);
     rig.check_df("alice");
 }
+
+#[test]
+fn a_link_to_a_directory_is_one_when_it_is_named() {
+    let rig = Rig::start();
+    let alice = rig.cli("alice");
+    alice.run(["mkdir", "d"]).ok();
+    fs::write(alice.file("f"), "text").unwrap();
+    for (link, to) in [("link", "d"), ("dead", "nowhere")] {
+        std::os::unix::fs::symlink(to, rig.home("alice").join(link)).unwrap();
+    }
+    alice.run(["put", "--force", "f", "link"]).ok();
+    assert_eq!(fs::read(rig.home("alice").join("d/f")).unwrap(), b"text");
+    alice.run(["get", "link"]).exits(1).says("`-r` takes directories");
+    alice.run(["get", "-r", "link", "back"]).ok();
+    assert_eq!(fs::read(alice.file("back/f")).unwrap(), b"text");
+    // One that leads nowhere is a name like others.
+    alice.run(["put", "f", "dead"]).exits(5);
+    alice.run(["put", "--force", "f", "dead"]).ok();
+    assert_eq!(fs::read(rig.home("alice").join("dead")).unwrap(), b"text");
+}

@@ -1,7 +1,7 @@
 //! What a download of a path would bring: `stat` answers with a symbolic link itself, and `get` follows it.
 
 use ftp_digest::Algorithm;
-use ftp_proto::{Entry, Kind, Op, Re};
+use ftp_proto::{Code, Entry, Kind, Op, Re};
 
 use crate::link::{Link, wrong_reply};
 use crate::{Error, RemotePath};
@@ -29,14 +29,19 @@ pub(crate) async fn followed(link: &mut Link, remote: &RemotePath, digest: bool)
         have: None,
     })?;
     link.flush().await?;
-    let (size, mtime, digest) = match link.reply(id).await? {
-        Re::Begin {
+    let (size, mtime, digest) = match link.reply(id).await {
+        Ok(Re::Begin {
             size,
             mtime,
             digest,
             body: 0,
-        } => (size, mtime, digest),
-        other => return Err(wrong_reply(other)),
+        }) => (size, mtime, digest),
+        Ok(other) => return Err(wrong_reply(other)),
+        Err(error) if error.code() == Some(Code::IsDirectory) => {
+            let kind = Kind::Dir;
+            return Ok(Entry { kind, ..entry });
+        }
+        Err(error) => return Err(error),
     };
     match link.reply(id).await? {
         Re::End { length: 0, .. } => Ok(Entry {

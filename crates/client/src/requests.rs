@@ -205,8 +205,8 @@ impl Client {
         }
     }
 
-    /// As [`Client::stat`] without a digest, but of a symbolic link to a file the figures of that file: what
-    /// [`Client::get`] would bring.
+    /// As [`Client::stat`] without a digest, but of a symbolic link to a file the figures of that file, and of one to a
+    /// directory that it is one: what [`Client::get`] would bring.
     pub async fn stat_followed(&mut self, path: &RemotePath) -> Result<Entry, Error> {
         let mut retry = self.retry();
         loop {

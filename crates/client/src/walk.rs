@@ -30,7 +30,8 @@ pub struct RemoteWalk {
 }
 
 impl Client {
-    /// Lists a file or tree on the server for [`Client::get`].
+    /// Lists a file or tree on the server for [`Client::get`]. Symbolic links are followed when named, not when met in a
+    /// tree.
     ///
     /// # Errors
     /// What the server refuses of `remote` itself; [`Error::UnsafeName`] for a name that would lead out of `local`;
@@ -39,7 +40,7 @@ impl Client {
     /// # Cancel safety
     /// A dropped walk gives up the connection.
     pub async fn walk_remote(&mut self, remote: &RemotePath, local: &Path) -> Result<RemoteWalk, Error> {
-        let entry = self.stat(remote, false).await?;
+        let entry = self.stat_followed(remote).await?;
         let first = GetItem {
             remote: remote.clone(),
             local: local.to_path_buf(),

@@ -148,12 +148,17 @@ impl Session {
         }
     }
 
-    /// Whether a directory stands at a path.
+    /// Whether a directory stands at a path, or where the symbolic link there leads.
     pub(crate) async fn is_directory(&mut self, command: &'static str, path: &RemotePath) -> Result<bool, Failure> {
-        Ok(self
-            .look(command, path)
-            .await?
-            .is_some_and(|entry| entry.kind == Kind::Dir))
+        let is_dir = |entry: Entry| entry.kind == Kind::Dir;
+        match self.look(command, path).await? {
+            Some(entry) if entry.kind == Kind::Link => match self.client.stat_followed(path).await {
+                // A link that leads nowhere, or out of the home, is none.
+                Err(Error::Refused(_)) => Ok(false),
+                found => found.map(is_dir).map_err(|error| self.failure(command, path, &error)),
+            },
+            found => Ok(found.is_some_and(is_dir)),
+        }
     }
 }
 
