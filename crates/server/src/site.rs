@@ -272,12 +272,12 @@ fn quota(user: &UserConfig) -> Quota {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use ftp_proto::Secret;
     use ftp_store::StoreOptions;
 
-    fn user(home: &Path, password: &str) -> UserConfig {
+    pub(crate) fn user(home: &Path, password: &str) -> UserConfig {
         UserConfig {
             verifier: Verifier::with_salt(&Secret::new(password.to_owned()), b"salt", 4096).unwrap(),
             home: home.to_path_buf(),

@@ -339,27 +339,19 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::mpsc;
 
-    use ftp_proto::Secret;
-    use ftp_proto::scram::Verifier;
     use ftp_store::{Store, StoreOptions};
 
     use super::*;
-    use crate::config::{Limits, Rights, UserConfig};
+    use crate::config::{Limits, UserConfig};
+    use crate::site::tests::user;
 
     /// The configuration of alice and bob, of whom bob has this password and quota.
     fn users(dir: &Path, password: &str, quota: u64) -> BTreeMap<String, UserConfig> {
-        let user = |name: &str, password: &str, quota| UserConfig {
-            verifier: Verifier::with_salt(&Secret::new(password.to_owned()), b"salt", 4096).unwrap(),
-            home: dir.join(name),
+        let bob = UserConfig {
             quota: Some(quota),
-            max_files: None,
-            rights: Rights::ALL,
-            max_sessions: 1,
-            trash: ftp_store::TrashPolicy::default(),
-            max_upload: None,
-            max_download: None,
+            ..user(&dir.join("bob"), password)
         };
-        [("alice", user("alice", "a", 1)), ("bob", user("bob", password, quota))]
+        [("alice", user(&dir.join("alice"), "a")), ("bob", bob)]
             .map(|(name, user)| (name.to_owned(), user))
             .into()
     }

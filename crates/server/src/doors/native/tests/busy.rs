@@ -8,7 +8,7 @@ use ftp_proto::BEAT_INTERVAL;
 use super::*;
 
 /// Requests whose answer comes from the store, with the data that a small upload needs.
-fn requests() -> Vec<(&'static str, Op)> {
+pub(super) fn requests() -> Vec<(&'static str, Op)> {
     let (path, text) = (|| "/dir".to_owned(), |text: &str| text.to_owned());
     vec![
         ("cd", Op::Cd { path: path() }),

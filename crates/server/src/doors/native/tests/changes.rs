@@ -2,54 +2,23 @@
 
 use std::sync::mpsc;
 
+use super::busy::requests;
 use super::*;
 use crate::logging::tests::logged;
 
 /// Each change, with its name in the log.
-fn changes() -> [(&'static str, Op); 6] {
-    let text = |text: &str| text.to_owned();
-    [
-        (
-            "mkdir",
-            Op::Mkdir {
-                path: text("/new"),
-                parents: false,
-            },
-        ),
-        (
-            "mv",
-            Op::Mv {
-                from: text("/file"),
-                to: text("/moved"),
-                replace: false,
-            },
-        ),
-        (
-            "rm",
-            Op::Rm {
-                path: text("/file"),
-                forever: false,
-            },
-        ),
-        (
-            "rmdir",
-            Op::Rmdir {
-                path: text("/dir"),
-                recursive: true,
-                forever: false,
-            },
-        ),
-        (
-            "restore",
-            Op::Restore {
-                item: None,
-                path: Some(text("/gone")),
-                to: None,
-                replace: false,
-            },
-        ),
-        ("purge", Op::Purge { items: None }),
-    ]
+fn changes() -> Vec<(&'static str, Op)> {
+    let is_change = |name| ["mkdir", "mv", "rm", "rmdir", "purge"].contains(&name);
+    let mut changes: Vec<_> = requests().into_iter().filter(|(name, _)| is_change(*name)).collect();
+    assert_eq!(changes.len(), 5);
+    let restore = Op::Restore {
+        item: None,
+        path: Some("/gone".to_owned()),
+        to: None,
+        replace: false,
+    };
+    changes.push(("restore", restore));
+    changes
 }
 
 #[test]
