@@ -27,6 +27,8 @@ const FEW_FILES: u64 = 20;
 #[derive(Debug)]
 pub(crate) struct Bars {
     multi: MultiProgress,
+    /// Whether anybody will see them.
+    shown: bool,
     running: HashMap<TransferId, Transfer>,
     /// How many of them have a row.
     rows: usize,
@@ -52,6 +54,7 @@ impl Bars {
     pub(crate) fn new(multi: MultiProgress) -> Self {
         Self {
             multi,
+            shown: true,
             running: HashMap::new(),
             rows: 0,
             total: None,
@@ -62,8 +65,16 @@ impl Bars {
         }
     }
 
+    /// Whether there is a screen for what comes next; without one, nothing is kept.
+    pub(crate) fn show(&mut self, shown: bool) {
+        self.shown = shown;
+    }
+
     /// So many files and bytes will move; a total is shown for more than one.
     pub(crate) fn planned(&mut self, files: u64, bytes: u64) {
+        if !self.shown {
+            return;
+        }
         self.files = files;
         let bytes = bytes.saturating_sub(self.lost);
         if files > 1 {
@@ -81,6 +92,9 @@ impl Bars {
 
     /// A file begins. Its name is quoted already.
     pub(crate) fn started(&mut self, id: TransferId, name: &str, size: Option<u64>) {
+        if !self.shown {
+            return;
+        }
         let worth_it = self.files <= FEW_FILES || size.is_none_or(|size| size >= MIN_ROW_BYTES);
         let row = (self.rows < MAX_ROWS && worth_it).then(|| {
             Row::new(name, size, Instant::now(), |bar| match &self.total {

@@ -5,6 +5,8 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use serde::Serialize;
@@ -14,6 +16,10 @@ use super::failure::Failure;
 use super::json::{FailureLine, json_line};
 use super::quote::{printable, quoted};
 use super::terminal::Terminal;
+
+/// How long a result may wait for others that are printed with it. To print takes the bars off the screen and draws
+/// them again, which for each of many small files would take longer than to transfer it.
+const SHARED_EVERY: Duration = Duration::from_millis(100);
 
 /// Where the program's words go.
 #[derive(Debug)]
@@ -25,6 +31,17 @@ pub(crate) struct Output {
     /// Whether the program's name stands before its messages; not in its own shell.
     named: AtomicBool,
     bars: MultiProgress,
+    waiting: Mutex<Waiting>,
+}
+
+/// Results that are printed with those behind them.
+#[derive(Debug, Default)]
+struct Waiting {
+    text: Vec<u8>,
+    /// When something was last printed.
+    printed: Option<Instant>,
+    /// Why printing failed when nobody could be told.
+    failure: Option<io::Error>,
 }
 
 impl Output {
@@ -36,6 +53,7 @@ impl Output {
             data_on_stdout: AtomicBool::new(false),
             named: AtomicBool::new(true),
             bars: MultiProgress::with_draw_target(ProgressDrawTarget::hidden()),
+            waiting: Mutex::default(),
         };
         output.show_bars();
         output
@@ -101,19 +119,62 @@ impl Output {
 
     /// Bytes for standard output, newlines included.
     pub(crate) fn bytes(&self, raw: &[u8]) -> io::Result<()> {
-        self.bars.suspend(|| {
-            if self.data_on_stdout.load(Ordering::Relaxed) {
-                return io::stderr().write_all(raw);
-            }
-            let mut out = io::stdout().lock();
-            out.write_all(raw)?;
-            out.flush()
-        })
+        self.lock().text.extend_from_slice(raw);
+        self.print()
     }
 
     /// An object on a line of its own.
     pub(crate) fn object(&self, value: &impl Serialize) -> io::Result<()> {
         self.bytes(&json_line(value)?)
+    }
+
+    /// As [`Output::line`], or a moment later with what comes until then.
+    pub(crate) fn line_soon(&self, text: &str) -> io::Result<()> {
+        let mut waiting = self.lock();
+        waiting.text.extend_from_slice(text.as_bytes());
+        waiting.text.push(b'\n');
+        drop(waiting);
+        self.print_if_due()
+    }
+
+    /// As [`Output::object`], or a moment later with what comes until then.
+    pub(crate) fn object_soon(&self, value: &impl Serialize) -> io::Result<()> {
+        let line = json_line(value)?;
+        self.lock().text.extend_from_slice(&line);
+        self.print_if_due()
+    }
+
+    /// Prints what waits, if it has waited long enough.
+    pub(crate) fn print_if_due(&self) -> io::Result<()> {
+        let printed = self.lock().printed;
+        match printed {
+            Some(printed) if printed.elapsed() < SHARED_EVERY => Ok(()),
+            _ => self.print(),
+        }
+    }
+
+    /// Prints what waits.
+    pub(crate) fn print(&self) -> io::Result<()> {
+        // Held while it is printed, so that nothing overtakes it.
+        let mut waiting = self.lock();
+        if let Some(failure) = waiting.failure.take() {
+            waiting.text.clear();
+            return Err(failure);
+        }
+        let text = std::mem::take(&mut waiting.text);
+        if text.is_empty() {
+            return Ok(());
+        }
+        let printed = self.bars.suspend(|| {
+            if self.data_on_stdout.load(Ordering::Relaxed) {
+                return io::stderr().write_all(&text);
+            }
+            let mut out = io::stdout().lock();
+            out.write_all(&text)?;
+            out.flush()
+        });
+        waiting.printed = Some(Instant::now());
+        printed
     }
 
     /// A name: fit for a terminal on a terminal, the bytes themselves in a pipe.
@@ -132,6 +193,7 @@ impl Output {
             return None;
         }
         let mut terminal = Terminal::open().ok()?;
+        self.print_before();
         self.without_bars(|| terminal.ask(question, given_up))
     }
 
@@ -176,18 +238,72 @@ impl Output {
     }
 
     fn stderr(&self, line: &str) {
+        self.print_before();
         self.bars.suspend(|| {
             // Nowhere to complain that complaining failed.
             drop(io::stderr().write_all(format!("{line}\n").as_bytes()));
         });
     }
 
+    /// Prints what waits before something else is; a failure is told to whoever prints next.
+    fn print_before(&self) {
+        if let Err(error) = self.print() {
+            self.lock().failure = Some(error);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is a screen for bars.
+    pub(crate) fn shows_bars(&self) -> bool {
+        self.is_watched() && !self.quiet.load(Ordering::Relaxed)
+    }
+
     fn show_bars(&self) {
-        let target = if self.is_watched() && !self.quiet.load(Ordering::Relaxed) {
+        let target = if self.shows_bars() {
             ProgressDrawTarget::stderr()
         } else {
             ProgressDrawTarget::hidden()
         };
         self.bars.set_draw_target(target);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_waits_for_others_but_is_printed_before_anything_else() {
+        let output = Output::new(false, true);
+        let waits = || !output.lock().text.is_empty();
+        output.line_soon("the first of them").unwrap();
+        assert!(!waits());
+        for print in [
+            (|output| output.print().unwrap()) as fn(&Output),
+            |output| output.bytes(b"at once\n").unwrap(),
+            |output| output.hint("something else"),
+            |output| {
+                // As if it had waited for long.
+                output.lock().printed = None;
+                output.print_if_due().unwrap();
+            },
+        ] {
+            output.lock().printed = Some(Instant::now() + SHARED_EVERY);
+            output.line_soon("the next one").unwrap();
+            assert!(waits());
+            print(&output);
+            assert!(!waits());
+        }
+    }
+
+    #[test]
+    fn a_failure_that_nobody_was_told_is_told_later() {
+        let output = Output::new(false, true);
+        output.lock().failure = Some(io::ErrorKind::BrokenPipe.into());
+        assert_eq!(output.line("lost").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert!(output.line("back again").is_ok());
     }
 }

@@ -87,6 +87,7 @@ impl Watch {
         state.conflicts.clear();
         state.worst = Exit::Done;
         state.closed = false;
+        state.bars.show(self.output.shows_bars());
         drop(state);
         let watch = Arc::downgrade(self);
         Watching {
@@ -100,7 +101,7 @@ impl Watch {
     }
 }
 
-/// Draws the bars from time to time, for as long as there is somebody to draw them for.
+/// Draws the bars from time to time, and prints what waits, for as long as there is somebody to do it for.
 async fn tick(watch: Weak<Watch>) {
     let mut interval = tokio::time::interval(TICK);
     loop {
@@ -108,11 +109,15 @@ async fn tick(watch: Weak<Watch>) {
         let Some(watch) = watch.upgrade() else {
             return;
         };
-        watch.lock().bars.tick();
+        let mut state = watch.lock();
+        state.bars.tick();
+        let printed = watch.output.print_if_due();
+        state.printed(printed, &watch.output);
     }
 }
 
-/// A call being watched. Dropping it takes the bars off the screen, and gives up a question that is open.
+/// A call being watched. Dropping it prints what waits, takes the bars off the screen, and gives up a question that is
+/// open.
 #[derive(Debug)]
 pub(crate) struct Watching {
     watch: Arc<Watch>,
@@ -122,7 +127,8 @@ pub(crate) struct Watching {
 impl Watching {
     /// How the call ended, by all that was told of it.
     pub(crate) fn finish(self) -> Done {
-        let state = self.watch.lock();
+        let mut state = self.watch.lock();
+        state.print(&self.watch.output);
         match (state.worst, state.closed) {
             (Exit::Done, false) => Ok(()),
             (Exit::Done, true) => Err(Stop::Closed),
@@ -135,7 +141,9 @@ impl Drop for Watching {
     fn drop(&mut self) {
         self.ticker.abort();
         self.watch.prompt.end();
-        self.watch.lock().bars.clear();
+        let mut state = self.watch.lock();
+        state.print(&self.watch.output);
+        state.bars.clear();
     }
 }
 
@@ -248,7 +256,7 @@ impl State {
 
     fn succeeded(&mut self, ends: Ends<'_>, result: &Transferred, output: &Output) {
         let printed = if output.is_json() {
-            output.object(&TransferLine {
+            output.object_soon(&TransferLine {
                 command: self.batch.command,
                 outcome: if result.identical {
                     "identical"
@@ -262,14 +270,14 @@ impl State {
                 error: None,
             })
         } else {
-            output.line(&result_text(&quoted(&self.target(ends)), result))
+            output.line_soon(&result_text(&quoted(&self.target(ends)), result))
         };
         self.printed(printed, output);
     }
 
     fn made_directory(&mut self, ends: Ends<'_>, output: &Output) {
         if output.is_json() {
-            let printed = output.object(&TransferLine {
+            let printed = output.object_soon(&TransferLine {
                 command: self.batch.command,
                 outcome: "directory",
                 ends: self.names(ends),
@@ -307,6 +315,10 @@ impl State {
         let failure = Failure::of(self.batch.command, subject, error, &self.batch.situation);
         self.worst = self.worst.max(failure.exit);
         self.printed(output.failure(&failure), output);
+    }
+
+    fn print(&mut self, output: &Output) {
+        self.printed(output.print(), output);
     }
 
     fn printed(&mut self, printed: io::Result<()>, output: &Output) {

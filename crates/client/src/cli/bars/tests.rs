@@ -167,3 +167,18 @@ fn a_total_that_grows_counts_what_ended_before_and_not_what_failed() {
         "{shown:?}"
     );
 }
+
+#[test]
+fn without_a_screen_nothing_is_kept() {
+    let (_term, mut bars) = screen();
+    bars.show(false);
+    bars.planned(2, 2 * MIB);
+    bars.started(0, "a", Some(MIB));
+    bars.moved(0, MIB);
+    bars.ended(0, true);
+    assert!(bars.running.is_empty() && bars.total.is_none());
+    bars.show(true);
+    bars.planned(1, MIB);
+    bars.started(1, "b", Some(MIB));
+    assert_eq!(bars.running.len(), 1);
+}
