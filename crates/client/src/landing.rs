@@ -116,8 +116,18 @@ fn write_nameless(folder: &OwnedFd, name: &OsStr, bytes: &[u8], mtime: Timestamp
     if file.write_all(bytes).is_err() || set_mtime(&file, mtime).is_err() {
         return false;
     }
-    let nameless = format!("/proc/self/fd/{}", file.as_raw_fd());
-    rustix::fs::linkat(rustix::fs::CWD, nameless, folder, name, AtFlags::SYMLINK_FOLLOW).is_ok()
+    let linked = match rustix::fs::linkat(&file, c"", folder, name, AtFlags::EMPTY_PATH) {
+        // Before Linux 6.10 that takes a privilege (`CAP_DAC_READ_SEARCH`).
+        Err(Errno::NOENT) => link_by_way_of_proc(&file, folder, name),
+        linked => linked,
+    };
+    linked.is_ok()
+}
+
+/// Gives an open file a name, whatever privileges there are; it has to look for the file first.
+fn link_by_way_of_proc(file: &File, folder: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
+    let open = format!("/proc/self/fd/{}", file.as_raw_fd());
+    rustix::fs::linkat(rustix::fs::CWD, open, folder, name, AtFlags::SYMLINK_FOLLOW)
 }
 
 /// Writes a small file beside its target and gives it the name.
@@ -247,6 +257,22 @@ mod tests {
             );
         }
         assert!(refuse_links(&at("real/link/file"), None, Kind::File).is_ok());
+    }
+
+    #[test]
+    fn a_file_without_a_name_gets_one_on_older_kernels_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = OwnedFd::from(File::open(dir.path()).unwrap());
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = match rustix::fs::openat(&folder, c".", flags, Mode::from_raw_mode(0o600)) {
+            // The file system has no such files, and names none.
+            Err(Errno::OPNOTSUPP) => return,
+            file => File::from(file.unwrap()),
+        };
+        let link = |name: &str| link_by_way_of_proc(&file, &folder, name.as_ref());
+        assert_eq!(link("a"), Ok(()));
+        assert_eq!(link("a"), Err(Errno::EXIST));
+        assert!(dir.path().join("a").exists());
     }
 
     fn arrived(items: &[Arc<GetItem>], index: usize, content: &[u8], is_free: bool, replace: bool) -> Arrived {

@@ -4,6 +4,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, IoSliceMut};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::BytesMut;
@@ -23,8 +24,8 @@ pub(crate) struct Source {
     file: File,
     path: PathBuf,
     state: State,
-    /// On a memory file system, which has no disk to wait for, and knows no `RWF_NOWAIT`.
-    in_memory: bool,
+    /// Whether it is on a memory file system, which has no disk to wait for, and knows no `RWF_NOWAIT`; once asked.
+    in_memory: OnceLock<bool>,
 }
 
 /// What changes when a file does.
@@ -66,7 +67,7 @@ impl Source {
             return Err(Error::NotAFile(path.to_path_buf()));
         }
         Ok(Self {
-            in_memory: rustix::fs::fstatfs(&file).is_ok_and(|found| found.f_type == TMPFS_MAGIC),
+            in_memory: OnceLock::new(),
             file,
             path: path.to_path_buf(),
             state: State::of(&metadata),
@@ -114,7 +115,8 @@ impl Source {
 
     /// Fills `bytes` from `offset` on if all of them are in memory, so that no disk is waited for.
     pub(crate) fn fill_now(&self, offset: u64, bytes: &mut [u8]) -> bool {
-        let read = if self.in_memory {
+        let in_memory = || rustix::fs::fstatfs(&self.file).is_ok_and(|found| found.f_type == TMPFS_MAGIC);
+        let read = if *self.in_memory.get_or_init(in_memory) {
             self.file.read_at(bytes, offset).map_err(|_| Errno::IO)
         } else {
             rustix::io::preadv2(
