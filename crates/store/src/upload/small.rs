@@ -243,9 +243,10 @@ impl HomeState {
             }
             place => place,
         }?;
-        let is_new = self.occupant(&place, path, spec.replace)?.is_none();
+        // Without leave to replace, the rename finds out whether something stands there.
+        let is_new = !spec.replace || self.occupant(&place, path, true)?.is_none();
         let Ok(booking) = Booking::file(self.ledger(), size, None, is_new) else {
-            // What an earlier upload has left may make the difference.
+            // What stands there, or an earlier upload has left, may make the difference.
             return Ok(None);
         };
         self.make_room();
