@@ -96,12 +96,8 @@ fn no_name_can_forge_a_line_in_the_file() {
 
 #[test]
 fn no_name_can_forge_a_line_on_the_terminal() {
-    let mut record = Record::lost(1);
-    record.message = "request\nINFO forged".to_owned();
-    record.fields = vec![(
-        "path",
-        "/x\n2026-01-01 00:00:00 INFO login user=root\u{1b}[2J\u{202e}".into(),
-    )];
+    let name = "/x\n2026-01-01 00:00:00 INFO login user=root\u{1b}[2J\u{202e}";
+    let record = Record::saying("request\nINFO forged", "path", name);
     let line = String::from_utf8(line::render(&record, false)).unwrap();
     assert_eq!(line.matches('\n').count(), 1);
     assert!(!line.trim_end().contains(crate::escape::is_hazardous), "{line:?}");
