@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::codec::Decoder;
 
 use crate::frame::put_header;
-use crate::{Chunk, DATA_HEAD_BYTES, Frame, FrameCodec, MAX_DATA_BYTES, ProtocolError};
+use crate::{Chunk, DATA_HEAD_BYTES, Frame, FrameCodec, LENGTH_BYTES, MAX_DATA_BYTES, ProtocolError};
 
 /// How much is asked of the stream at a time when no frame tells more.
 const READ_BYTES: usize = 16 * 1024;
@@ -91,14 +91,17 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let Some(length) = self.front_bytes()?.filter(|length| *length <= self.buffer.len()) else {
             return Ok(None);
         };
-        // Alone, so that the codec has no reason to make room behind it.
-        let mut front = self.buffer.split_to(length);
         self.wanted = if length > READ_BYTES {
             DATA_READ_BYTES
         } else {
             READ_BYTES
         };
-        self.codec.decode(&mut front)
+        // The codec makes room for the next head, which takes a whole new buffer where there is none.
+        if self.buffer.capacity() >= length + LENGTH_BYTES {
+            self.codec.decode(&mut self.buffer)
+        } else {
+            self.codec.decode(&mut self.buffer.split_to(length))
+        }
     }
 
     fn front_bytes(&mut self) -> Result<Option<usize>, ProtocolError> {
@@ -112,7 +115,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         if needed <= self.buffer.capacity() {
             return Ok(());
         }
-        let room = needed.max(self.wanted);
+        let room = needed.max(self.wanted) + LENGTH_BYTES;
         if self.wanted < READ_BYTES {
             self.wanted = (self.wanted * GROWTH).min(READ_BYTES);
         }
