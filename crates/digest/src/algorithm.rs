@@ -63,10 +63,14 @@ impl FromStr for Algorithm {
 
     /// Accepts the wire name in any case, with or without the usual hyphen (`SHA-256`).
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let plain = text.to_ascii_lowercase().replace('-', "");
+        let plain = || text.bytes().filter(|byte| *byte != b'-');
         Self::ALL
             .into_iter()
-            .find(|algorithm| algorithm.name() == plain)
+            .find(|algorithm| {
+                plain()
+                    .map(|byte| byte.to_ascii_lowercase())
+                    .eq(algorithm.name().bytes())
+            })
             .ok_or_else(|| UnknownAlgorithm(text.to_owned()))
     }
 }

@@ -8,6 +8,9 @@ use crate::{Algorithm, UnknownAlgorithm};
 /// The longest digest, SHA-512's.
 const MAX_DIGEST_BYTES: usize = 64;
 
+/// The longest text form: a name of six letters, a colon, and the digits.
+const MAX_TEXT_BYTES: usize = 7 + 2 * MAX_DIGEST_BYTES;
+
 /// The digest of some bytes together with the algorithm that made it.
 ///
 /// Text form: `sha256:` and lower-case hexadecimal digits, as in `sum` and the log.
@@ -46,9 +49,14 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.algorithm.name())?;
-        f.write_str(":")?;
-        f.write_str(hex_digits(self.as_bytes(), &mut [0; 2 * MAX_DIGEST_BYTES]))
+        // In one piece, for whoever makes a text of it makes room for each.
+        let mut text = [0; MAX_TEXT_BYTES];
+        let name = self.algorithm.name().as_bytes();
+        text[..name.len()].copy_from_slice(name);
+        text[name.len()] = b':';
+        let digits = hex_digits(self.as_bytes(), &mut text[name.len() + 1..]).len();
+        let used = &text[..name.len() + 1 + digits];
+        f.write_str(std::str::from_utf8(used).unwrap_or_default())
     }
 }
 
@@ -78,7 +86,7 @@ impl FromStr for Digest {
 }
 
 /// Each transfer writes several of them, in answers and in the log, and the formatter takes its time with a byte.
-fn hex_digits<'a>(bytes: &[u8], text: &'a mut [u8; 2 * MAX_DIGEST_BYTES]) -> &'a str {
+fn hex_digits<'a>(bytes: &[u8], text: &'a mut [u8]) -> &'a str {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let (pairs, _) = text.as_chunks_mut::<2>();
     for (pair, byte) in pairs.iter_mut().zip(bytes) {
