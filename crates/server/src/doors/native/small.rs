@@ -45,9 +45,9 @@ pub(super) async fn run(session: &mut Session<'_>, id: u64, asked: Asked) -> Res
             return Err(stop);
         }
     };
-    let mut record = Record::new(session, "put", &upload.path, began);
-    (record.size, record.moved) = (upload.length, upload.length);
-    let (path, size) = (upload.path.clone(), upload.bytes.len());
+    let (path, size) = (upload.path().clone(), upload.size());
+    let mut record = Record::new(session, "put", &path, began);
+    (record.size, record.moved) = (size as u64, size as u64);
     Ok(session.defer(id, path, size, Work::file(upload, record)).await?)
 }
 
@@ -81,13 +81,7 @@ async fn prepare(session: &mut Session<'_>, asked: Asked, body: Body) -> Result<
         make_parents: asked.parents,
         keep: false,
     };
-    Ok(SmallUpload {
-        path,
-        spec,
-        bytes,
-        length,
-        digest,
-    })
+    Ok(SmallUpload::new(path, spec, bytes, length, digest))
 }
 
 async fn body(session: &mut Session<'_>, id: u64) -> Result<Body, End> {
