@@ -121,14 +121,16 @@ impl Batch<'_, GetItem> {
                     done: received.size,
                 });
                 line.arrived_bytes += bytes.len();
-                line.arrived.push(Arrived {
+                let arrived = Arrived {
                     index,
                     item: Arc::clone(item),
                     bytes,
                     received,
                     replace: state.replace,
                     is_free: state.is_free,
-                });
+                    is_proven: false,
+                };
+                line.arrived.push(arrived.prove_if_short(self.options.algorithm));
             }
             Ok(None) => line.again.push(index),
             Err(error @ Error::Refused(_)) => self.failed(index, error)?,

@@ -21,6 +21,10 @@ use crate::download::Received;
 use crate::partial::{Durable, Partial, Published, part_path, set_mtime};
 use crate::{Error, GetItem};
 
+/// Files up to this size are proven where they arrive, with their bytes still in the cache, for the threads that write
+/// have more to do. To hash longer ones would keep the connection waiting.
+const PROVEN_AT_ONCE_BYTES: usize = 32 * 1024;
+
 /// A small file as it arrived.
 pub(crate) struct Arrived {
     pub(crate) index: usize,
@@ -31,6 +35,20 @@ pub(crate) struct Arrived {
     pub(crate) replace: bool,
     /// Whether the name was found to be free.
     pub(crate) is_free: bool,
+    /// Whether the bytes are known to be those of the digest.
+    pub(crate) is_proven: bool,
+}
+
+impl Arrived {
+    /// Proves it if it is short.
+    pub(crate) fn prove_if_short(mut self, algorithm: Algorithm) -> Self {
+        self.is_proven = self.bytes.len() <= PROVEN_AT_ONCE_BYTES && self.is_intact(algorithm);
+        self
+    }
+
+    fn is_intact(&self, algorithm: Algorithm) -> bool {
+        Hasher::digest(algorithm, &self.bytes) == self.received.digest
+    }
 }
 
 /// What became of it.
@@ -55,7 +73,7 @@ type Folder = Option<(PathBuf, OwnedFd, u64)>;
 pub(crate) fn land(arrived: Vec<Arrived>, algorithm: Algorithm, parents: bool) -> Vec<Landed> {
     let mut folder: Folder = None;
     let land = |file: Arrived| {
-        let outcome = if Hasher::digest(algorithm, &file.bytes) == file.received.digest {
+        let outcome = if file.is_proven || file.is_intact(algorithm) {
             match write(&file, parents, &mut folder) {
                 Ok(published) => Outcome::Stored(published),
                 Err(error) => Outcome::Failed(Box::new(error)),
@@ -287,7 +305,9 @@ mod tests {
             },
             replace,
             is_free,
+            is_proven: false,
         }
+        .prove_if_short(Algorithm::Sha256)
     }
 
     #[test]
@@ -296,7 +316,7 @@ mod tests {
         let at = |name: &str| dir.path().join(name);
         std::fs::write(at("taken"), "before").unwrap();
         std::fs::write(at("old"), "before").unwrap();
-        let names = ["free", "taken", "old", "damaged", "partial", "none/file"];
+        let names = ["free", "taken", "old", "damaged", "partial", "none/file", "long"];
         let items: Vec<_> = names
             .iter()
             .map(|name| {
@@ -320,6 +340,8 @@ mod tests {
             arrived(&items, 3, b"wrong", true, false),
             arrived(&items, 4, b"right", false, false),
             arrived(&items, 5, b"right", true, false),
+            // Too long to be proven at once.
+            arrived(&items, 6, &[0; PROVEN_AT_ONCE_BYTES + 1], true, false),
         ];
         let landed = land(batch, Algorithm::Sha256, false);
         let told: Vec<_> = landed
@@ -332,7 +354,10 @@ mod tests {
                 Outcome::Failed(_) => "failed",
             })
             .collect();
-        assert_eq!(told, ["stored", "exists", "replaced", "damaged", "stored", "failed"]);
+        assert_eq!(
+            told,
+            ["stored", "exists", "replaced", "damaged", "stored", "failed", "damaged"]
+        );
         let content = |name: &str| std::fs::read_to_string(at(name)).unwrap();
         assert_eq!(
             (content("taken"), content("old")),
