@@ -21,6 +21,10 @@ use super::terminal::Terminal;
 /// them again, which for each of many small files would take longer than to transfer it.
 const SHARED_EVERY: Duration = Duration::from_millis(100);
 
+/// How many bytes of results are written in one call: as many as a pipe takes whole or not at all (`PIPE_BUF`), so that
+/// lines of several programs that share one are not cut.
+const PIECE_BYTES: usize = 4096;
+
 /// Where the program's words go.
 #[derive(Debug)]
 pub(crate) struct Output {
@@ -59,8 +63,10 @@ impl Output {
         output
     }
 
-    /// Changes the form of what comes, as each line of the shell may.
+    /// Changes the form of what comes, as each line of the shell may. Standard output is for results again, though the
+    /// line before was interrupted while a file went there.
     pub(crate) fn set_mode(&self, json: bool, quiet: bool) {
+        self.set_data_on_stdout(false);
         self.json.store(json, Ordering::Relaxed);
         self.quiet.store(quiet, Ordering::Relaxed);
         self.show_bars();
@@ -157,24 +163,24 @@ impl Output {
     pub(crate) fn print(&self) -> io::Result<()> {
         // Held while it is printed, so that nothing overtakes it.
         let mut waiting = self.lock();
-        if let Some(failure) = waiting.failure.take() {
-            waiting.text.clear();
-            return Err(failure);
-        }
         let text = std::mem::take(&mut waiting.text);
+        let failure = waiting.failure.take();
         if text.is_empty() {
-            return Ok(());
+            return failure.map_or(Ok(()), Err);
         }
         let printed = self.bars.suspend(|| {
             if self.data_on_stdout.load(Ordering::Relaxed) {
                 return io::stderr().write_all(&text);
             }
             let mut out = io::stdout().lock();
-            out.write_all(&text)?;
-            out.flush()
+            for piece in pieces(&text) {
+                out.write_all(piece)?;
+                out.flush()?;
+            }
+            Ok(())
         });
         waiting.printed = Some(Instant::now());
-        printed
+        failure.map_or(printed, Err)
     }
 
     /// A name: fit for a terminal on a terminal, the bytes themselves in a pipe.
@@ -271,9 +277,41 @@ impl Output {
     }
 }
 
+/// Whole lines of at most [`PIECE_BYTES`] together, but for longer ones.
+fn pieces(mut text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let most = text.len().min(PIECE_BYTES);
+        let is_end = |byte: &u8| *byte == b'\n';
+        let end = match text[..most].iter().rposition(is_end) {
+            Some(end) => end + 1,
+            None => text.iter().position(is_end).map_or(text.len(), |end| end + 1),
+        };
+        let (piece, rest) = text.split_at(end);
+        text = rest;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn results_leave_in_whole_lines_that_a_pipe_takes_at_once() {
+        let line = |length: usize| [vec![b'x'; length], vec![b'\n']].concat();
+        let text = [
+            line(10),
+            line(4000),
+            line(100),
+            line(5000),
+            line(5),
+            b"no newline".to_vec(),
+        ]
+        .concat();
+        let lengths: Vec<_> = pieces(&text).map(<[u8]>::len).collect();
+        assert_eq!(lengths, [11 + 4001, 101, 5001, 6, 10]);
+        assert_eq!(pieces(&text).collect::<Vec<_>>().concat(), text);
+    }
 
     #[test]
     fn a_result_waits_for_others_but_is_printed_before_anything_else() {

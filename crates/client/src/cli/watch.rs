@@ -18,8 +18,8 @@ use super::output::Output;
 use super::prompt::{self, Prompt};
 use super::quote::quoted;
 
-/// How often bars are drawn when nothing happens.
-const TICK: Duration = Duration::from_millis(500);
+/// How often bars are drawn, and results printed that wait, when nothing else happens.
+const TICK: Duration = Duration::from_millis(100);
 
 /// The rate of fewer bytes is that of the round trip, and says nothing of the line.
 const MIN_RATED_BYTES: u64 = 64 << 10;
