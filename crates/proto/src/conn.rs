@@ -111,7 +111,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Sees to it that there is room for the frame at the front, or for the beginning of one: in a buffer whose
     /// frame nobody holds any more, if there is one.
     fn make_room(&mut self) -> Result<(), ProtocolError> {
-        let needed = self.front_bytes()?.unwrap_or(self.buffer.len() + 1);
+        let needed = self.front_bytes()?.unwrap_or(DATA_HEAD_BYTES);
         if needed <= self.buffer.capacity() {
             return Ok(());
         }
@@ -127,7 +127,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         next.extend_from_slice(&self.buffer);
         let mut old = mem::replace(&mut self.buffer, next);
         old.clear();
-        if mem::replace(&mut self.room, room) >= DATA_READ_BYTES && self.spent.len() < MAX_SPENT {
+        if mem::replace(&mut self.room, room) >= DATA_READ_BYTES + LENGTH_BYTES && self.spent.len() < MAX_SPENT {
             self.spent.push(old);
         }
         Ok(())
