@@ -85,7 +85,7 @@ impl From<Stat> for Meta {
 }
 
 /// Permissions of new files and directories before the process's umask.
-const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
+pub(crate) const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
 const DIR_MODE: Mode = Mode::from_raw_mode(0o777);
 /// Of homes and the reserved folder: the owner alone.
 const PRIVATE_MODE: u32 = 0o700;

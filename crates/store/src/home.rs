@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use cap_std::fs::Dir;
@@ -16,6 +16,7 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::kept;
 use crate::leftovers::Leftovers;
+use crate::nameless::Naming;
 use crate::path::{FilePath, RESERVED_NAME};
 use crate::quota::{Booking, Ledger, Quota, Usage};
 use crate::slots::Slots;
@@ -79,6 +80,8 @@ pub(crate) struct HomeState {
     /// How often that was locked, for a recount to know whether anything changed.
     name_changes: AtomicU64,
     numbers: AtomicU64,
+    /// How files without a name get one here, once that was tried.
+    naming: OnceLock<Naming>,
     /// Whether a thread is about to bring the trash within its bounds.
     is_tidied_soon: AtomicBool,
     /// Locked for as long as this process has the home open.
@@ -188,6 +191,7 @@ impl HomeState {
             names: Mutex::new(()),
             name_changes: AtomicU64::new(0),
             numbers: AtomicU64::new(0),
+            naming: OnceLock::new(),
             is_tidied_soon: AtomicBool::new(false),
             _lock: lock,
         })
@@ -263,6 +267,16 @@ impl HomeState {
     /// How often the names of this home were locked: the same as before where none has changed meanwhile.
     pub(crate) fn times_names_were_locked(&self) -> u64 {
         self.name_changes.load(Ordering::SeqCst)
+    }
+
+    /// How files without a name get one here.
+    pub(crate) fn naming(&self) -> Naming {
+        *self.naming.get_or_init(|| Naming::of(&self.staging))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_naming(&self, naming: Naming) {
+        self.naming.set(naming).expect("before anybody asks");
     }
 
     /// A number that no staged file of this process has yet.

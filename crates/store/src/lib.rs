@@ -29,6 +29,7 @@ mod home;
 mod kept;
 mod last_folder;
 mod leftovers;
+mod nameless;
 mod pace;
 mod path;
 mod prompt;

@@ -60,6 +60,8 @@ pub(crate) enum Fate {
     Keep { record: Record, saved: bool },
     /// It is deleted.
     Temporary,
+    /// It has no name, and is gone with its handle.
+    Nameless,
 }
 
 impl StagedFile {
@@ -95,7 +97,8 @@ impl StagedFile {
         })
     }
 
-    /// Opens a staged file that is there for nobody but this upload, if there is none yet.
+    /// Opens a staged file that is there for nobody but this upload, if there is none yet: without a name where that is
+    /// possible.
     pub(crate) fn open_new(
         home: Arc<HomeState>,
         target: FilePath,
@@ -104,11 +107,22 @@ impl StagedFile {
         mut booking: Booking,
     ) -> Result<Option<Self>> {
         let opened = OPENED.fetch_add(1, Ordering::Relaxed);
-        let file = match disk::open_new(home.staging(), &id.part()) {
-            Err(Errno::EXIST) => return Ok(None),
-            file => file.map_err(|errno| Error::staging("stage", &target, errno))?,
+        // Nothing may wait to be resumed under its name: whatever does is counted before its claim is given up.
+        let nameless = match home.ledger().staged() {
+            (_, 0) => home.naming().open(home.staging()).ok(),
+            _ => None,
         };
-        booking.adopt(None, true);
+        let (file, fate) = match nameless {
+            Some(file) => (file, Fate::Nameless),
+            None => match disk::open_new(home.staging(), &id.part()) {
+                Err(Errno::EXIST) => return Ok(None),
+                file => {
+                    let file = file.map_err(|errno| Error::staging("stage", &target, errno))?;
+                    (file, Fate::Temporary)
+                }
+            },
+        };
+        booking.adopt(None, matches!(fate, Fate::Temporary));
         Ok(Some(Self {
             home,
             target,
@@ -120,7 +134,7 @@ impl StagedFile {
             length: 0,
             is_resumed: false,
             booking,
-            fate: Fate::Temporary,
+            fate,
             _claim: Some(claim),
         }))
     }
@@ -185,7 +199,7 @@ impl StagedFile {
                 *saved = true;
                 Ok(())
             }
-            Fate::Gone | Fate::Temporary => staging::delete_record(self.home.staging(), &self.id),
+            Fate::Gone | Fate::Temporary | Fate::Nameless => staging::delete_record(self.home.staging(), &self.id),
         }
     }
 
@@ -286,7 +300,10 @@ impl StagedFile {
         let kept = match &old {
             None => {
                 self.booking.allow_entry()?;
-                let renamed = disk::rename_new(from, place.at());
+                let renamed = match self.fate {
+                    Fate::Nameless => home.naming().name(&self.file, place.at()),
+                    _ => disk::rename_new(from, place.at()),
+                };
                 if renamed == Err(Errno::EXIST) {
                     // What stands there makes the error.
                     home.occupant(&place, &self.target, replace)?;
@@ -294,6 +311,12 @@ impl StagedFile {
                 renamed.map(|()| None)
             }
             Some(old) => {
+                if matches!(self.fate, Fate::Nameless) {
+                    // It came after the look at it.
+                    let named = home.naming().name(&self.file, from);
+                    named.map_err(|errno| Error::staging("stage", &self.target, errno))?;
+                    self.fate = Fate::Temporary;
+                }
                 let own = disk::stat_fd(&self.file).map_or(old.id, |meta| meta.id);
                 home.replace((&place, old, &self.target), own, || disk::rename_over(from, place.at()))
             }
@@ -310,6 +333,11 @@ impl StagedFile {
 
     /// Deletes the staged file and gives its bytes back.
     pub(crate) fn delete(&mut self) -> Result<()> {
+        if matches!(self.fate, Fate::Nameless) {
+            self.booking.discard();
+            self.fate = Fate::Gone;
+            return Ok(());
+        }
         let deletion = staging::delete(self.home.staging(), &self.id);
         if deletion.is_gone {
             self.booking.discard();
@@ -337,7 +365,7 @@ impl Drop for StagedFile {
     fn drop(&mut self) {
         let result = match &self.fate {
             Fate::Gone => Ok(()),
-            Fate::Temporary => self.delete(),
+            Fate::Temporary | Fate::Nameless => self.delete(),
             // Nothing is held, so there is nothing to resume.
             Fate::Keep { .. } if self.length == 0 => self.delete(),
             Fate::Keep { saved, .. } => {

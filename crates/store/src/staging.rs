@@ -33,6 +33,9 @@ const PART: &str = ".part";
 const RECORD: &str = ".json";
 const TEMPORARY: &str = ".tmp";
 
+/// The name of a file that a trial makes and deletes at once.
+pub(crate) const TRIAL: &str = "trial.tmp";
+
 /// What the two files of a staged upload are called, whatever the length of its path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct StagingId(Arc<str>);

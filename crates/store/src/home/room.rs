@@ -104,7 +104,8 @@ impl HomeState {
         }
     }
 
-    fn is_trash_over(&self) -> bool {
+    /// Whether something in the trash has to give way.
+    pub(crate) fn is_trash_over(&self) -> bool {
         self.trash().is_overfull() || self.ledger().trash_is_over()
     }
 }

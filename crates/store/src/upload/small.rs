@@ -1,6 +1,7 @@
 //! Small uploads: whole in memory, and stored many at a time, in one hand-over and as one group.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{io, mem};
 
@@ -88,6 +89,9 @@ enum Answer {
 pub struct SmallLane {
     home: Home,
     queue: Arc<Mutex<Queue>>,
+    /// Whether the last group met names that are taken, as it is with a tree that is sent again: the next one looks
+    /// before it writes anything.
+    meets_taken: Arc<AtomicBool>,
     over: CancellationToken,
 }
 
@@ -109,6 +113,7 @@ impl Home {
         SmallLane {
             home: self.clone(),
             queue: Arc::default(),
+            meets_taken: Arc::default(),
             over,
         }
     }
@@ -149,10 +154,11 @@ impl SmallLane {
                 has_ended: false,
             };
             let (state, over) = (Arc::clone(self.home.state()), self.over.clone());
+            let meets_taken = Arc::clone(&self.meets_taken);
             // Without the lock, for a runtime that shuts down drops it here.
-            tokio::task::spawn_blocking(move || at_work.run(&state, &over));
+            tokio::task::spawn_blocking(move || at_work.run(&state, &meets_taken, &over));
         }
-        let (home, over) = (self.home.clone(), self.over.clone());
+        let (home, over, meets_taken) = (self.home.clone(), self.over.clone(), Arc::clone(&self.meets_taken));
         async move {
             let Ok(answers) = answered.await else {
                 let number = if over.is_cancelled() { 0 } else { number };
@@ -166,6 +172,8 @@ impl SmallLane {
                     Answer::Alone(upload) => home.store_alone(upload).await.map(Some),
                 });
             }
+            let is_taken = |result: &Result<_>| matches!(result, Err(Error::Exists { .. }));
+            meets_taken.store(results.iter().any(is_taken), Ordering::Relaxed);
             results
         }
     }
@@ -188,11 +196,11 @@ struct AtWork {
 }
 
 impl AtWork {
-    fn run(mut self, state: &Arc<HomeState>, over: &CancellationToken) {
+    fn run(mut self, state: &Arc<HomeState>, meets_taken: &AtomicBool, over: &CancellationToken) {
         while let Some(Group { work, answers }) = self.next() {
             if !over.is_cancelled() {
                 // Whoever asked may have gone; what was done stays done.
-                let _ = answers.send(state.store_small(work));
+                let _ = answers.send(state.store_small(work, meets_taken.load(Ordering::Relaxed)));
             }
         }
     }
@@ -216,7 +224,8 @@ impl Drop for AtWork {
 }
 
 impl HomeState {
-    fn store_small(self: &Arc<Self>, work: Vec<SmallWork>) -> Vec<Answer> {
+    /// Stores what comes; `looks` for files in the way before it writes, or learns of them when they get their names.
+    fn store_small(self: &Arc<Self>, work: Vec<SmallWork>, looks: bool) -> Vec<Answer> {
         let bytes = |work: &SmallWork| match work {
             SmallWork::File(upload) => upload.bytes.len() as u64,
             SmallWork::Directory(_) => 0,
@@ -231,7 +240,7 @@ impl HomeState {
             .map(|work| match work {
                 SmallWork::Directory(path) => Answer::Now(self.make_dirs(&path).map(|()| None)),
                 SmallWork::File(upload) if !has_room => Answer::Alone(upload),
-                SmallWork::File(upload) => match self.stage_small(&mut folder, &upload) {
+                SmallWork::File(upload) => match self.stage_small(&mut folder, &upload, looks) {
                     Ok(Some((publication, stored))) => {
                         publications.push(publication);
                         Answer::Later(stored)
@@ -245,11 +254,12 @@ impl HomeState {
         answers
     }
 
-    /// Stages and proves a small file; `None` if it is not as usual.
+    /// Stages a small file, and proves it if that was not done; `None` if it is not as usual.
     fn stage_small(
         self: &Arc<Self>,
         folder: &mut LastFolder,
         upload: &SmallUpload,
+        looks: bool,
     ) -> Result<Option<(Publication, oneshot::Receiver<Result<Stored>>)>> {
         let SmallUpload {
             path,
@@ -277,13 +287,20 @@ impl HomeState {
             }
             place => place,
         }?;
-        // Without leave to replace, the rename finds out whether something stands there.
-        let is_new = !spec.replace || self.occupant(&place, path, true)?.is_none();
+        let is_new = if spec.replace || looks {
+            self.occupant(&place, path, spec.replace)?.is_none()
+        } else {
+            true
+        };
         let Ok(booking) = Booking::file(self.ledger(), size, None, is_new) else {
             // What stands there, or an earlier upload has left, may make the difference.
             return Ok(None);
         };
-        self.make_room();
+        if self.is_trash_over() {
+            // Nothing gives way to what has no place.
+            self.occupant(&place, path, spec.replace)?;
+            self.make_room();
+        }
         let Some(mut staged) = StagedFile::open_new(Arc::clone(self), path.clone(), id, claim, booking)? else {
             return Ok(None);
         };

@@ -1,8 +1,10 @@
 //! Small files that are stored, and read, many at a time.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use ftp_digest::Algorithm;
-use ftp_store::{Disposal, Durability, Error, Quota, Resume, SmallUpload, SmallWork, UploadSpec};
+use ftp_store::{Disposal, Durability, Error, Quota, Resume, SmallUpload, SmallWork, TrashPolicy, UploadSpec};
 use tokio_util::sync::CancellationToken;
 
 use crate::rig::{Rig, path, put, sha256, spec, write};
@@ -105,6 +107,37 @@ async fn a_group_of_small_files_is_stored_and_each_failure_stays_alone() {
             [Some(b"a".to_vec()), Some(b"bb".to_vec()), None, Some(Vec::new()), None]
         );
     }
+}
+
+#[tokio::test]
+async fn files_that_are_there_already_cost_the_trash_nothing() {
+    let bytes = vec![1; 1000];
+    let quota = Quota {
+        bytes: Some(10_000),
+        entries: Some(20),
+        trash: TrashPolicy {
+            bytes: 10_000,
+            age: Duration::from_secs(3600),
+        },
+    };
+    let rig = Rig::with(quota, Durability::None).await;
+    let lane = rig.home.small_lane(CancellationToken::new());
+    let tree = || (0..6).map(|n| small(&format!("/{n}"), &bytes)).collect::<Vec<_>>();
+    assert!(lane.store(tree()).await.iter().all(Result::is_ok));
+    put(&rig.home, &path("/old"), &vec![2; 4000]).await.unwrap();
+    rig.home.remove_file(&path("/old"), Disposal::Trash).await.unwrap();
+    // The first group learns of them when it names them, the second one looks.
+    for _ in 0..2 {
+        for result in lane.store(tree()).await {
+            assert!(matches!(result, Err(Error::Exists { .. })), "{result:?}");
+        }
+    }
+    let usage = rig.check_usage().await;
+    assert_eq!((usage.used, usage.trash), (6000, 4000));
+    assert_eq!((usage.pending, usage.reserved, usage.uploads), (0, 0, 0));
+    // What has a place has the trash give way.
+    assert!(lane.store(vec![small("/new", &bytes)]).await[0].is_ok());
+    assert_eq!(rig.check_usage().await.trash, 0);
 }
 
 #[tokio::test]
