@@ -162,9 +162,10 @@ mod tests {
             let id = StagingId::of(&target);
             let claim = state.slots().try_claim(&id).unwrap();
             let booking = Booking::file(state.ledger(), 3, None, true).unwrap();
-            let mut staged = StagedFile::open_new(std::sync::Arc::clone(state), target.clone(), id, claim, booking)
-                .unwrap()
-                .unwrap();
+            let mut staged =
+                StagedFile::open_new(std::sync::Arc::clone(state), target.clone(), id, claim, booking, true)
+                    .unwrap()
+                    .unwrap();
             staged.write_at(0, b"new").unwrap();
             std::fs::write(temp.path().join("f"), "faster").unwrap();
             let published = staged

@@ -98,18 +98,19 @@ impl StagedFile {
     }
 
     /// Opens a staged file that is there for nobody but this upload, if there is none yet: without a name where that is
-    /// possible.
+    /// possible, and a new one is to come of it. What replaces something is renamed over it, and needs one.
     pub(crate) fn open_new(
         home: Arc<HomeState>,
         target: FilePath,
         id: StagingId,
         claim: Claim,
         mut booking: Booking,
+        is_new: bool,
     ) -> Result<Option<Self>> {
         let opened = OPENED.fetch_add(1, Ordering::Relaxed);
         // Nothing may wait to be resumed under its name: whatever does is counted before its claim is given up.
         let nameless = match home.ledger().staged() {
-            (_, 0) => home.naming().open(home.staging()).ok(),
+            (_, 0) if is_new => home.naming().open(home.staging()).ok(),
             _ => None,
         };
         let (file, fate) = match nameless {

@@ -301,7 +301,7 @@ impl HomeState {
             self.occupant(&place, path, spec.replace)?;
             self.make_room();
         }
-        let Some(mut staged) = StagedFile::open_new(Arc::clone(self), path.clone(), id, claim, booking)? else {
+        let Some(mut staged) = StagedFile::open_new(Arc::clone(self), path.clone(), id, claim, booking, is_new)? else {
             return Ok(None);
         };
         if !bytes.is_empty() {
