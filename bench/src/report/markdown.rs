@@ -40,7 +40,7 @@ Found with `perf record -a` during single runs of the workload, on this machine.
   GiB, where the fastest peer with TLS takes 1.6 s for all of its work in a quiet hour and 1.9 in a noisy one. 1.6 / (1.6 + 1.2) bounds the
   ratio at about 0.57, and 1.9 / (1.9 + 1.2) at 0.61, for whoever is as fast as that peer otherwise; without TLS it is less. Get costs one hash, for the server's is kept. To hash on a
   thread of its own, beside the one that writes, made plain downloads 7 % faster and all other transfers with SHA-256 3 to 10 %
-  slower on two cores, for the third thread only takes turns with the others. To hash where bytes arrive, with only the
+  slower on two cores, for the third thread only takes turns with the others. To hash the bytes of a large file where they arrive, with only the
   writing on another thread, made downloads 18 to 30 % slower. A receiving thread that writes, in order, what the hashing one
   has not come to changed nothing (2.02 s in place of 2.06 for 2 GiB), nor did queues of 64 KiB to 4 MiB in the server: 10 to
   20 % of the two cores' time stay idle, for the peers as well. `perf sched` shows threads that wait for the core where they ran
@@ -60,22 +60,25 @@ Found with `perf record -a` during single runs of the workload, on this machine.
   the server's processor time: left out.
 - **Processor seconds.** They include the proof, which the peers do not have. Without TLS a download costs the server a quarter
   of what it did (`sendfile`); the client's digest alone is more than what is left between the peers.
-- **Small files.** The last four runs of this table had downloads at 1.21, 1.05, 0.83 and 0.84 times the rsync daemon's speed, uploads
-  at 0.77, 0.81, 0.88 and 0.77: the last two in hours in which the machine's neighbours made all candidates 1.3 to 1.7 times as
-  slow, and ours, which keep both processors busy by more threads, most. lftp, with eight connections at once and no
-  encryption, was measured in the last two only.
-- **Small files, put.** The server takes 30 µs a file, and the kernel has half of it: `pwrite` 3.6, `renameat2` 3.1, `openat` 2.5,
-  the digest's attribute 0.9, `stat` 0.8. SHA-256 takes 2.5 µs on each side, the log's two lines 3.4, reading requests 1.8,
-  allocations 4. The rsync daemon writes and renames, and has no digest, no log line, no answer and no `fsync` for a file.
-  Copies of a path that share its memory, and one thread that goes on from group to group, took 23 % of the time away, fewer
-  allocations another 6 %. Begun to read the next files while the last ones are sent, downloads were 4 % faster, too little
-  to keep. The client walks the tree while it sends, and keeps nothing of what is done, which made uploads 5 to 7 %
-  faster and downloads 4 % (200,000 files: 12 and 8 %, with 25 and 59 MiB of memory in place of 211 and 217). To list a tree of the server while its
-  files arrive gained another 2 %, and would make directories before the whole listing is known to make sense: left out.
-  To read small files into memory that is used again took 4 to 8 % off the client's processor time, and nothing off the clock.
-  `perf sched` shows some 20 waits for the allocator's locks for each group of 128 files, where one thread frees what another took. To give memory back
-  to the thread that it came from, to wake a session once for each group, and another allocator (mimalloc, which gained 12 %
-  before all that and cost a quarter more memory for each idle session) changed less than the noise: 0.31 to 0.32 s.
+- **Small files.** How far the rsync daemon is away depends on the hour: in a quiet one downloads came out at 1.13 times its speed
+  (BLAKE3 1.22); in a noisy one, in which the machine's neighbours make all candidates 1.3 to 1.7 times as slow, ours suffer most, for
+  they keep both processors busy by more threads. With BLAKE3 both directions are ahead of it, in the noisy run above too. What is left with
+  SHA-256 is SHA-256, which both sides take of every upload: 8 % of the time of the two cores.
+  Twice nginx without TLS or `tar` through ssh, and ten times lftp (eight connections, no encryption), would be 0.33 to 0.39 s in
+  the run above, which is faster than the rsync daemon, and that one encrypts, proves and syncs nothing.
+- **Small files, profiles.** Of the time of the two cores, uploads and downloads: files in the kernel 33 and 34 %, sockets 4 and 5, SHA-256 8 and 6,
+  the allocator 9 and 7, JSON 5 and 6, the log's two lines a file 4 and 5, TLS 3 and 4, waking threads 3 and 3, page faults 2 and 1, idle 6 and 12,
+  all other code of ours and of the runtime 20 and 17. The rsync daemon has the first two as well, on one connection without answers.
+  The rest is spread thin: nothing of our own in it has more than 1 %. Of one file in an upload the server makes seven system calls
+  (`openat`, `pwrite64`, `utimensat`, `fstat`, `fsetxattr`, `linkat`, `close`) and the client six, of which none can be spared.
+- **Small files, what was tried.** Kept: one thread that goes on from group to group and paths that share their memory (23 % of an upload's time);
+  half of the allocations, and no buffer of 64 KiB thrown away for each frame (5 %); short files hashed where they arrive (6 to 9 %: the thread that
+  writes is the one that all wait for); files without a name until they are whole (`O_TMPFILE`, 7 % of both sides' processor time); no look at a name that the
+  rename finds taken (2 %); links by a handle in place of a name in `/proc` (3 % of a download); a walk that goes on while files are sent
+  (5 to 7 %). Left out, for it changed less than the noise: the next files read while the last ones are sent (4 %); trees of the server listed
+  while their files arrive (2 %, and directories would be made before the whole listing is known to make sense); used memory for small uploads; memory given
+  back to the thread that it came from; a session woken once for each group; another allocator (mimalloc). Slower: two threads that store, one staging while
+  the other one publishes (6 %); requests read in two passes in place of serde's buffers (10 to 15 % a message).
 - **200 clients.** 5.9 s of processor time on two cores in a quiet hour, 1.7 s of it SHA-256; without it the ratio is above 1. One thread in place of
   several in the client made it 8 % faster. The slowest is so much slower than the fastest because the first of 200 processes
   that begin in the same moment has logged in after 0.01 s and the last after 1.4 s, all on two cores; nine of ten end within
