@@ -1,5 +1,5 @@
-//! Raw system calls; `nameless.rs` and `prompt.rs` have a few of their own. Everything takes an open handle and one name beneath it,
-//! never follows a link, and says nothing about meaning: `Errno` in, meaning made by the caller.
+//! Raw system calls; `nameless.rs` and `prompt.rs` have a few of their own. Everything takes an open handle and one
+//! name beneath it, never follows a link, and says nothing about meaning: `Errno` in, meaning made by the caller.
 
 use std::ffi::OsStr;
 use std::fs::File;
