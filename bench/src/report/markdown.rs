@@ -60,21 +60,21 @@ Found with `perf record -a` during single runs of the workload, on this machine.
   the server's processor time: left out.
 - **Processor seconds.** They include the proof, which the peers do not have. Without TLS a download costs the server a quarter
   of what it did (`sendfile`); the client's digest alone is more than what is left between the peers.
-- **Small files.** How far the rsync daemon is away depends on the hour: in a quiet one downloads came out at 1.13 times its speed
-  (BLAKE3 1.22); in a noisy one, in which the machine's neighbours make all candidates 1.3 to 1.7 times as slow, ours suffer most, for
-  they keep both processors busy by more threads. With BLAKE3 both directions are ahead of it, in the noisy run above too. What is left with
+- **Small files.** How far the rsync daemon is away depends on the hour: in a quiet one, before the last two improvements, downloads came out at
+  1.13 times its speed (BLAKE3 1.22) and uploads at 0.86 (0.89); in a noisy one, in which the machine's neighbours make all candidates 1.3 to 1.7 times as slow, ours suffer most, for
+  they keep both processors busy by more threads. In the run above, a noisy one, both directions are ahead of it with BLAKE3. What is left with
   SHA-256 is SHA-256, which both sides take of every upload: 8 % of the time of the two cores.
   Twice nginx without TLS or `tar` through ssh, and ten times lftp (eight connections, no encryption), would be 0.33 to 0.39 s in
   the run above, which is faster than the rsync daemon, and that one encrypts, proves and syncs nothing.
 - **Small files, profiles.** Of the time of the two cores, uploads and downloads: files in the kernel 33 and 34 %, sockets 4 and 5, SHA-256 8 and 6,
   the allocator 9 and 7, JSON 5 and 6, the log's two lines a file 4 and 5, TLS 3 and 4, waking threads 3 and 3, page faults 2 and 1, idle 6 and 12,
   all other code of ours and of the runtime 20 and 17. The rsync daemon has the first two as well, on one connection without answers.
-  The rest is spread thin: nothing of our own in it has more than 1 %. Of one file in an upload the server makes seven system calls
-  (`openat`, `pwrite64`, `utimensat`, `fstat`, `fsetxattr`, `linkat`, `close`) and the client six, of which none can be spared.
+  The rest is spread thin: no function of ours has more than 1 % by itself. Of one file in an upload the server makes seven system calls
+  (`openat`, `pwrite64`, `utimensat`, `fstat`, `fsetxattr`, `linkat`, `close`) and the client six; each has its purpose.
 - **Small files, what was tried.** Kept: one thread that goes on from group to group and paths that share their memory (23 % of an upload's time);
-  half of the allocations, and no buffer of 64 KiB thrown away for each frame (5 %); short files hashed where they arrive (6 to 9 %: the thread that
+  half of the allocations, and no buffer of 64 KiB thrown away for each frame (2 to 4 % of the processor time); short files hashed where they arrive (2 to 9 %: the thread that
   writes is the one that all wait for); files without a name until they are whole (`O_TMPFILE`, 7 % of both sides' processor time); no look at a name that the
-  rename finds taken (2 %); links by a handle in place of a name in `/proc` (3 % of a download); a walk that goes on while files are sent
+  rename finds taken, links by a handle in place of a name in `/proc`, and no bars that nobody sees (together 7 %); a walk that goes on while files are sent
   (5 to 7 %). Left out, for it changed less than the noise: the next files read while the last ones are sent (4 %); trees of the server listed
   while their files arrive (2 %, and directories would be made before the whole listing is known to make sense); used memory for small uploads; memory given
   back to the thread that it came from; a session woken once for each group; another allocator (mimalloc). Slower: two threads that store, one staging while

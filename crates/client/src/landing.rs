@@ -1,4 +1,5 @@
-//! Small files on their way to the local disk: proven and written many at a time, on a thread of its own.
+//! Small files on their way to the local disk: written many at a time, on a thread of its own, which also proves those
+//! that were too long to be proven where they arrived.
 //!
 //! A file whose name is free is written without one and linked when it is whole: nothing is left behind
 //! by a crash, and no other download can meet it half-way. Where that is not possible (the name is taken,
@@ -69,7 +70,7 @@ pub(crate) enum Outcome {
 /// The directory of the last file, and its file system (`st_dev`): files of one directory come in a row.
 type Folder = Option<(PathBuf, OwnedFd, u64)>;
 
-/// Proves and writes what arrived, in order. Blocks.
+/// Writes what arrived and is proven, or proves to be right here, in order. Blocks.
 pub(crate) fn land(arrived: Vec<Arrived>, algorithm: Algorithm, parents: bool) -> Vec<Landed> {
     let mut folder: Folder = None;
     let land = |file: Arrived| {
